@@ -1,0 +1,39 @@
+# Each target sets up what it needs first. A second run needs no network: set-up repeats only when requirements.txt changes.
+VENV ?= .venv
+PY = $(VENV)/bin/python
+READY = $(VENV)/.ready
+
+.PHONY: help setup demo test test-all bench lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## virtual environment, pinned packages, bubblewrap
+
+$(READY): requirements.txt scripts/setup.sh
+	@VENV="$(VENV)" bash scripts/setup.sh
+	@touch $@
+
+demo: $(READY) ## show the sandbox running code
+	@$(PY) -m agent sandbox demo
+
+test: $(READY) ## the fast tests
+	@$(PY) -m pytest -m "not slow"
+
+test-all: $(READY) ## all tests
+	@$(PY) -m pytest
+
+bench: $(READY) ## every benchmark, each as a table and JSON
+	@set -e; for file in benchmarks/[a-z]*.py; do \
+		[ -e "$$file" ] || continue; \
+		name=$$(basename "$$file" .py); echo "== $$name"; $(PY) -m "benchmarks.$$name"; \
+	done
+
+lint: $(READY) ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+clean: ## what the tools left behind; the virtual environment stays
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -path ./.venv -prune -o -type d -name __pycache__ -print | xargs rm -rf

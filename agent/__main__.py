@@ -1,0 +1,62 @@
+"""`python -m agent`: reads the command line, runs one command, turns its end into an exit code.
+
+0 succeeded, 1 failed, 2 the person's mistake, 130 cancelled; commands add codes of their own. A `UserError` is one line
+on stderr unless `--debug` is given; every other exception keeps its traceback.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from agent import cli
+from agent.errors import UserError
+
+CANCELLED = 130
+READER_GONE = 141
+
+
+class Parser(argparse.ArgumentParser):
+    """Sub-parsers are made from the same class, so `--debug` is understood behind every command too."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(allow_abbrev=False, **kwargs)
+        self.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+        )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m agent", description="Modelsmith, a self-hosted agent that makes models.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in cli.MODULES:
+        importlib.import_module(name).add(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    debug = False
+    try:
+        arguments = build_parser().parse_args(argv)
+        debug = getattr(arguments, "debug", False)
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return CANCELLED
+    except BrokenPipeError:
+        # Python flushes stdout once more on its way out; let that go nowhere instead of complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

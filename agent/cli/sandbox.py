@@ -1,0 +1,185 @@
+"""`sandbox`: serve the embedded E2B-compatible server, show it, look after the sandboxes that the settings lead to.
+
+Only the arguments are read here; the work is done in `agent.sandbox`.
+"""
+
+import argparse
+import errno
+import ipaddress
+import json
+import os
+import shlex
+from typing import Any
+
+from agent.errors import UserError
+
+DEFAULT_PORT = 8449
+SHORTEST_KEY = 16
+
+
+def add(commands: Any) -> None:
+    sandbox = commands.add_parser("sandbox", help="run code in sandboxes: server, demo, list, kill")
+    verbs = sandbox.add_subparsers(title="verbs", metavar="VERB", required=True)
+    add_serve(verbs)
+
+    verb = verbs.add_parser("demo", help="run a few cells, commands and files in a sandbox and print what happens")
+    verb.set_defaults(run=demo)
+
+    verb = verbs.add_parser("template", help="print the E2B cloud template with our training packages")
+    verb.add_argument("--build", action="store_true", help="build it in the account of E2B_API_KEY")
+    verb.set_defaults(run=template)
+
+    verb = verbs.add_parser("status", help="where sandboxes run by these settings, and how they are jailed")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.set_defaults(run=status)
+
+    verb = verbs.add_parser("list", help="the sandboxes that live")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.set_defaults(run=show_list)
+
+    verb = verbs.add_parser("kill", help="end sandboxes and all that runs in them")
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("ids", metavar="ID", nargs="*", default=[])
+    which.add_argument("--all", action="store_true", help="every sandbox in the list")
+    verb.set_defaults(run=kill)
+
+
+def add_serve(verbs: Any) -> None:
+    verb = verbs.add_parser(
+        "serve",
+        help="start the E2B-compatible server",
+        description="Serves the E2B API on this machine until it is stopped. Point any program that uses the official "
+        "E2B SDK at it with E2B_API_URL, E2B_SANDBOX_URL and E2B_API_KEY.",
+    )
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    verb.add_argument("--port", type=port, default=DEFAULT_PORT, help="0 takes any free one (default: %(default)s)")
+    verb.add_argument("--key", help="the API key clients send; or MODELSMITH_SANDBOX_KEY (default: a random one)")
+    verb.add_argument(
+        "--allow", metavar="HOST", nargs="+", action="extend", help="the only hosts sandboxes may reach, by name"
+    )
+    verb.add_argument(
+        "--idle-exit", metavar="SECONDS", type=positive, help="leave after so long without a sandbox (default: stay)"
+    )
+    verb.add_argument(
+        "--unsafe-no-sandbox", action="store_true", help="run code unjailed, as you, when no jail works here"
+    )
+    verb.add_argument("--tell-fd", type=int, help=argparse.SUPPRESS)  # where to write a line once it answers
+    verb.set_defaults(run=serve)
+
+
+def port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port: 0 to 65535")
+    return number
+
+
+def positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return number
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve(args: argparse.Namespace) -> int:
+    key = args.key or os.environ.get("MODELSMITH_SANDBOX_KEY")
+    if not is_loopback(args.host) and len(key or "") < SHORTEST_KEY:
+        raise UserError(
+            f"{args.host} can be reached from other machines. "
+            f"Give a key of at least {SHORTEST_KEY} characters with --key, or listen on 127.0.0.1."
+        )
+    import logging
+
+    from agent.sandbox.daemon import embedded_config
+    from agent.sandbox.embedded import server
+    from agent.settings import load_settings
+
+    settings = load_settings(sandbox_allow=args.allow, unsafe_no_sandbox=args.unsafe_no_sandbox or None)
+    config = embedded_config(settings)
+    config.host, config.port, config.idle_exit = args.host, args.port, args.idle_exit
+    if key:
+        config.key = key
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    def ready(started: server.Server) -> None:
+        if args.tell_fd is None:
+            show_variables(started.url, config.key)
+        else:
+            os.write(args.tell_fd, b"ready\n")
+
+    try:
+        server.serve(config, ready)
+    except server.AlreadyServing as error:
+        raise UserError(f"{error}. Stop that one, or give this one another MODELSMITH_HOME.") from None
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        reason = os.strerror(error.errno)
+        raise UserError(
+            f"Cannot listen on {args.host}:{args.port}: {reason}. Choose another --host or --port."
+        ) from None
+    return 0
+
+
+def show_variables(url: str, key: str) -> None:
+    """What a program needs to reach the server, ready to be pasted into a shell."""
+    for name, value in {"E2B_API_URL": url, "E2B_SANDBOX_URL": url, "E2B_API_KEY": key}.items():
+        print(f"export {name}={shlex.quote(value)}", flush=True)
+
+
+def demo(args: argparse.Namespace) -> int:
+    from agent.sandbox import demo as story
+    from agent.settings import load_settings
+
+    story.run(load_settings())
+    return 0
+
+
+def template(args: argparse.Namespace) -> int:
+    from agent.sandbox import template as cloud
+    from agent.settings import load_settings
+
+    print(cloud.build(load_settings()) if args.build else cloud.text())
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    from agent.sandbox import manage
+    from agent.settings import load_settings
+
+    facts = manage.status(load_settings())
+    print(json.dumps(facts, indent=2) if args.json else "\n".join(f"{name}: {fact}" for name, fact in facts.items()))
+    return 0
+
+
+def show_list(args: argparse.Namespace) -> int:
+    from agent.sandbox import manage
+    from agent.settings import load_settings
+
+    rows = manage.listing(load_settings())
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    for row in [] if args.json else rows:
+        print("  ".join(str(value) for value in row.values()))
+    return 0
+
+
+def kill(args: argparse.Namespace) -> int:
+    from agent.sandbox import manage
+    from agent.settings import load_settings
+
+    settings = load_settings()
+    ids = [row["id"] for row in manage.listing(settings)] if args.all else args.ids
+    missing = [sandbox for sandbox in ids if not manage.kill(settings, sandbox)]
+    if missing:
+        raise UserError(
+            f"There is no sandbox {', '.join(missing)}. `python -m agent sandbox list` shows those that live."
+        )
+    return 0

@@ -1,0 +1,5 @@
+"""The one error a person sees as a single line: what is wrong, and what to do about it."""
+
+
+class UserError(Exception):
+    """A mistake a person can mend. The command line prints it without a traceback and exits with code 2."""

@@ -1,0 +1,1 @@
+"""The agent's loop: prompt, parsing, executor and the bridge to host tools."""

@@ -52,6 +52,7 @@ class Settings(BaseModel):
     sandbox_pids: Count | None = None
     sandbox_cpus: Annotated[float, Field(gt=0)] | None = None
     sandbox_disk_mb: Count | None = None
+    sandbox_max: Count | None = None
     sandbox_allow: list[str] | None = None
     sandbox_shares: list[Share] = []
     unsafe_no_sandbox: bool = False

@@ -13,6 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ACCOUNTS = ("E2B_API_KEY", "E2B_API_URL", "E2B_SANDBOX_URL", "E2B_DOMAIN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
+# Libraries read these once, when they are imported.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": "/nonexistent/token", "OMP_NUM_THREADS": "1"}
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -22,9 +25,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("MODELSMITH_") or name in ACCOUNTS:
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_TOKEN_PATH", "/nonexistent/token")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

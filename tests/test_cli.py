@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT, Cli
-
 from agent import cli as command_list
+from tests.conftest import ROOT, Cli
 
 # A command module as any other, made for these tests: it does what its argument says.
 PROBE = """

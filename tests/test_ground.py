@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from agent.__main__ import build_parser
+from tests.conftest import ROOT
 
 # From the roof down. A module imports from its own floor or below; the rooms of the fourth don't know each other.
 FLOORS = [

@@ -67,6 +67,10 @@ def ignore_delta(kind: str, piece: str) -> None:
     """The listener of callers that only want the reply."""
 
 
+def ignore_notice(line: str) -> None:
+    """Nobody wants to hear of retries."""
+
+
 def tokens(text: str) -> int:
     """An estimate where nobody counted: four bytes a token."""
     return -(-len(text.encode(errors="replace")) // 4)

@@ -106,9 +106,6 @@ class Exchange:
             if head.status != 200:
                 raise self._status(head)
             self._body("event-stream" in head.headers.get("content-type", ""))
-        except ModelError as error:
-            error.seen = self.seen  # type: ignore[attr-defined]
-            raise
         finally:
             self.wire.close()
         return self.seen
@@ -170,7 +167,8 @@ class Exchange:
             return False
         lines = chunk.split(b"\n")
         lines[0] = b"".join([*self._buffer, lines[0]])
-        self._buffer = [lines.pop()] if lines[-1] else lines.pop() and []  # the rest of a line waits
+        rest = lines.pop()
+        self._buffer = [rest] if rest else []
         for line in lines:
             if line.startswith(b"data:"):
                 data = line[5:].strip()
@@ -216,13 +214,15 @@ class Exchange:
             raise self._garbage(json.dumps(payload).encode())
         if payload.get("error"):
             raise self._told(payload)
-        if payload.get("usage"):
+        if isinstance(payload.get("usage"), dict):
             self.seen.usage = payload["usage"]
         choices = payload.get("choices")
         if not choices:
             return False
-        choice = choices[0]
-        delta = choice.get("delta") or choice.get("message") or {}
+        choice = choices[0] if isinstance(choices, list) else None
+        delta = (choice.get("delta") or choice.get("message") or {}) if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(delta, dict):
+            raise self._garbage(json.dumps(payload).encode())
         thought = delta.get("reasoning") or delta.get("reasoning_content")
         content = delta.get("content")
         over = False
@@ -232,20 +232,24 @@ class Exchange:
         if content:
             over = self._content(content if isinstance(content, str) else content_text(content))
         for call in delta.get("tool_calls") or []:
-            self._tool_call(call)
+            if isinstance(call, dict):
+                self._tool_call(call)
         self.seen.finish = choice.get("finish_reason") or self.seen.finish
         return over
 
     def _content(self, content: str) -> bool:
         self.seen.deltas += 1
-        return any([self._put(kind, piece) for kind, piece in self.splitter.feed(content)])
+        over = False
+        for kind, piece in self.splitter.feed(content):
+            self.seen.tags = self.seen.tags or kind == "think"
+            over = self._put(kind, piece) or over
+        return over
 
     def _put(self, kind: str, piece: str) -> bool:
         """Hands a piece on; True when it closed the block and the rest is not wanted."""
         if self.seen.first_token is None:
             self.seen.first_token = time.monotonic() - self.begin
         if kind == "think":
-            self.seen.tags = self.seen.tags or self.splitter.kind == "think" or self.seen.field_name is None
             self.seen.thoughts.append(piece)
             self.on_delta("think", piece)
             return False

@@ -19,7 +19,8 @@ _CHANNEL = re.compile(
     re.S,
 )
 _FINAL = re.compile(r"\s*(?:<\|start\|>\s*assistant)?\s*<\|channel\|>\s*final[^<]*<\|message\|>")
-LONGEST_TAG = 16
+_TAGS = [f"<{slash}{name}>" for name in _NAMES.split("|") for slash in ("", "/")]
+_TAGS += ["[think]", "[/think]", "◁think▷", "◁/think▷"]
 
 
 def strip(text: str) -> tuple[str, str]:
@@ -102,7 +103,8 @@ class Splitter:
 
     def _half_tag(self) -> int:
         at = max(self._held.rfind("<"), self._held.rfind("["), self._held.rfind("◁"))
-        return len(self._held) - at if at >= 0 and len(self._held) - at < LONGEST_TAG else 0
+        rest = self._held[at:].lower()
+        return len(rest) if at >= 0 and any(tag.startswith(rest) for tag in _TAGS) else 0
 
     def _put(self, out: list[tuple[str, str]], piece: str) -> None:
         if piece:

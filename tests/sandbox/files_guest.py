@@ -1,4 +1,4 @@
-"""The guest's file services on a loopback port, in a thread or (run as a program) in a process, and the SDK's clients."""
+"""The guest's file services on a loopback port, in a thread or a process of their own, and the SDK's clients."""
 
 import asyncio
 import logging

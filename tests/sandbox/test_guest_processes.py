@@ -26,11 +26,7 @@ from tests.sandbox.process_server import Server, bash, open_stream, read_until, 
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    real_api = "e2b.sandbox_{}.commands.{}.get_envd_api"
-    for module in ("command", "pty"):  # the health probe of failed connections wants a whole sandbox
-        monkeypatch.setattr(real_api.format("sync", module), lambda *a, **k: None)
-    monkeypatch.setattr(real_api.format("async", "command"), lambda *a, **k: None)
+def server(tmp_path: Path) -> Iterator[Server]:
     running = Server(tmp_path)
     yield running
     running.close()
@@ -175,7 +171,7 @@ def test_a_timeout_kills_the_whole_tree(server: Server, commands: Commands) -> N
     started = time.monotonic()
     with pytest.raises(SdkTimeout):
         commands.run(script, timeout=1)
-    assert 0.9 < time.monotonic() - started < 1.9
+    assert 0.9 < time.monotonic() - started < 5
     root = int((server.home / "root").read_text())
     wait_for(lambda: not members(root))
     left = [p for p in os.listdir("/proc") if p.isdigit() and is_ours(p, server.home)]
@@ -251,9 +247,9 @@ def test_an_abrupt_disconnect_leaves_the_command_running_and_no_listener(server:
 
 def test_a_daemon_that_holds_the_pipe_does_not_hold_the_end(server: Server, commands: Commands) -> None:
     started = time.monotonic()
-    script = "(sleep 1; echo late; echo alive > alive) & echo $!"
+    script = "(sleep 2; echo late; echo alive > alive) & echo $!"
     result = commands.run(script)
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 1.8
     daemon = int(result.stdout)
     wait_for(lambda: not alive(daemon), 5)
     assert (server.home / "alive").exists(), "the daemon's later output must go on being read"
@@ -269,6 +265,22 @@ def test_a_talkative_daemon_does_not_hold_the_end_for_ever(commands: Commands, m
 def test_output_written_just_before_the_end_is_not_lost(commands: Commands) -> None:
     result = commands.run("exec > >(sleep 0.1; cat); head -c 200000 /dev/zero | tr '\\0' x")
     assert len(result.stdout) == 200_000
+
+
+def test_a_slow_client_gets_all_although_a_daemon_holds_the_pipe(
+    server: Server, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.sandbox.embedded.guest.command.LINGER", 0.1)
+    with open_stream(server, "Start", bash("setsid sleep 3 & exec dd if=/dev/zero bs=4096 status=none")) as stream:
+        wait_for(lambda: any(command.paused for command in server.service.open))
+        (info,) = commands.list()
+        wait_for(lambda: Path(f"/proc/{info.pid}/wchan").read_text() in ("pipe_write", "anon_pipe_write"))
+        counts = Path(f"/proc/{info.pid}/io").read_text()
+        os.kill(info.pid, signal.SIGKILL)
+        wait_for(lambda: not commands.list())
+        time.sleep(0.3)  # longer than a daemon may hold back the end
+        pieces = re.findall(rb'"stdout":"([^"]*)"', read_until(stream, b'"end"'))
+    assert sum(len(base64.b64decode(piece)) for piece in pieces) == int(re.search(r"wchar: (\d+)", counts)[1])
 
 
 def test_a_terminal_has_a_size_that_can_change(server: Server, pty: Pty) -> None:
@@ -294,6 +306,12 @@ def test_a_terminal_has_a_size_that_can_change(server: Server, pty: Pty) -> None
     with pytest.raises(CommandExitException) as ended:
         handle.wait()
     assert ended.value.exit_code == 3
+
+
+def test_a_terminal_is_the_controlling_one(server: Server) -> None:
+    message = {"process": {"cmd": "/bin/sh", "args": ["-c", "echo mine > /dev/tty"]}, "pty": {}}
+    with open_stream(server, "Start", message) as stream:
+        assert base64.b64encode(b"mine\r\n") in read_until(stream, b'"end"')
 
 
 def written(path: Path) -> str:
@@ -345,12 +363,12 @@ def test_malformed_requests_are_the_callers_fault(server: Server) -> None:
 def test_the_async_client_runs_commands_side_by_side(server: Server) -> None:
     async def story() -> list[str]:
         commands = server.client(AsyncCommands)
-        runs = [commands.run(f"sleep 0.3; echo {i}") for i in range(5)]
+        runs = [commands.run(f"sleep 0.5; echo {i}") for i in range(5)]
         return [result.stdout for result in await asyncio.gather(*runs)]
 
     started = time.monotonic()
     assert asyncio.run(story()) == [f"{i}\n" for i in range(5)]
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < 2.2
 
 
 def test_close_kills_everything(server: Server, commands: Commands) -> None:

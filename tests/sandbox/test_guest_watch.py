@@ -1,4 +1,4 @@
-"""Watching directories in the guest: the polling client, the streaming client, and what must not get lost in between."""
+"""Watching directories in the guest: the polling client, the streaming client, and what must not get lost."""
 
 import asyncio
 import os
@@ -22,7 +22,8 @@ from e2b.sandbox_sync.filesystem.filesystem import Filesystem
 from e2b.sandbox_sync.filesystem.watch_handle import WatchHandle
 
 from agent.sandbox.embedded.guest import watch as watching
-from tests.sandbox.files_guest import Server, async_client, client, served
+from agent.sandbox.embedded.guest.connect import frame
+from tests.sandbox.files_guest import Server, async_client, client, plain, served
 
 CREATE, WRITE, REMOVE = FilesystemEventType.CREATE, FilesystemEventType.WRITE, FilesystemEventType.REMOVE
 RENAME, CHMOD = FilesystemEventType.RENAME, FilesystemEventType.CHMOD
@@ -151,10 +152,12 @@ def test_a_renamed_directory_is_watched_under_its_new_name(files: Filesystem, tm
     assert told(handle, ("c/b/file", CREATE)) == [("a", RENAME), ("c", CREATE), ("c/b/file", CREATE)]
     (tmp_path / "in/c").rename(tmp_path / "out/c")
     assert told(handle, ("c", RENAME)) == [("c", RENAME)]
-    (tmp_path / "out/c/b/unseen").touch()
+    (tmp_path / "out/c/b/new").touch()
     (tmp_path / "out/c").rename(tmp_path / "in/d")
     (tmp_path / "in/d/b/seen").touch()
-    assert told(handle, ("d/b/seen", CREATE)) == [("d", CREATE), ("d/b/seen", CREATE)]
+    assert set(told(handle, ("d/b/seen", CREATE))) == {
+        (name, CREATE) for name in ("d", "d/b", "d/b/new", "d/b/seen", "d/b/file")
+    }
 
 
 def test_entries_come_with_the_events_when_asked(files: Filesystem, tmp_path: Path) -> None:
@@ -300,6 +303,15 @@ def test_a_stream_ends_at_its_deadline(server: Server) -> None:
 
     assert isinstance(asyncio.run(story()), SdkTimeout)
     until(lambda: len(descriptors()) == before)
+
+
+def test_a_quiet_stream_is_kept_alive(server: Server) -> None:
+    headers = {"Content-Type": "application/connect+json", "Keepalive-Ping-Interval": "1", "Connect-Timeout-Ms": "2500"}
+    with plain(server.url) as http:
+        answer = http.post("/filesystem.Filesystem/WatchDir", headers=headers, content=frame({"path": "."}))
+    pings = frame({"keepalive": {}})
+    assert answer.content.startswith(frame({"start": {}}) + pings + pings + b"\2")
+    assert b"deadline_exceeded" in answer.content
 
 
 def test_an_overrun_stream_ends_with_an_error(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -327,7 +327,7 @@ def test_the_watch_finds_the_orphans_of_a_user_even_undumpable_ones():
     done = subprocess.run([PYTHON, "-I", "-c", hide], capture_output=True, text=True, cwd="/", **drop)
     orphan = int(done.stderr)
     try:
-        assert Path(f"/proc/{orphan}").stat().st_uid == 0
+        assert Path(f"/proc/{orphan}/stat").stat().st_uid == 0
         assert watch.of_user(watch.snapshot(), PLAIN) == {orphan}
         assert orphan not in watch.tree(watch.snapshot(), os.getpid())
     finally:

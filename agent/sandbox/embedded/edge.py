@@ -6,6 +6,7 @@ connection, after its key, token or signature was checked and the secrets were t
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -159,11 +160,12 @@ class Edge:
         client = request.connection
         rest = client.take_over()
         up_writer.write(head_for_guest(request) + rest)
-        upload = asyncio.ensure_future(pump(client.reader, up_writer))
+        sending = asyncio.ensure_future(upload(client.reader, up_writer))
         try:
-            await pump(up_reader, client.writer)
+            if not await pump(up_reader, client.writer):
+                client.writer.write(as_bytes(gone(sandbox.record.id)))  # it died before its first word
         finally:
-            upload.cancel()
+            sending.cancel()
             up_writer.close()
             client.writer.close()
 
@@ -180,16 +182,29 @@ def head_for_guest(request: Request) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Bytes from one side to the other with back-pressure; the end of one is the end of the other's writing."""
-    try:
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """Bytes from one side to the other with back-pressure, until either side ends; and how many there were."""
+    count = 0
+    with contextlib.suppress(OSError):
         while data := await reader.read(READ_SIZE):
+            count += len(data)
             writer.write(data)
             await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-    except OSError:
-        writer.close()
+    return count
+
+
+async def upload(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The client's side. Its end is passed on: so the guest learns that nobody waits any more."""
+    await pump(reader, writer)
+    with contextlib.suppress(OSError):
+        writer.write_eof()
+
+
+def as_bytes(error: HttpError) -> bytes:
+    reply = error.reply()
+    assert isinstance(reply.body, bytes)
+    head = f"HTTP/1.1 {reply.status} \r\ncontent-type: application/json\r\ncontent-length: {len(reply.body)}\r\n"
+    return head.encode() + b"connection: close\r\n\r\n" + reply.body
 
 
 def gone(sandbox_id: str) -> HttpError:

@@ -197,7 +197,7 @@ class Jail:
         ours, theirs = os.pipe()[::-1]  # the guest leaves when the write end, held by the server alone, is closed
         filter_fd = seccomp.filter_fd()
         fds = (listener.fileno(), theirs, filter_fd)
-        guest_config = {**guest_config, "listen": listener.fileno(), "lifeline": theirs}
+        guest_config = {**guest_config, "name": plan.name, "listen": listener.fileno(), "lifeline": theirs}
         try:
             command = cls.command(plan, cage, guest_config, filter_fd)
             with log.open("ab") as sink:

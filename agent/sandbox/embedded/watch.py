@@ -157,12 +157,11 @@ def tree(processes: dict[int, Process], root: int) -> set[int]:
 
 
 def of_user(processes: dict[int, Process], uid: int) -> set[int]:
-    """By the status file: the owner of a /proc folder is root for a process that made itself undumpable."""
+    """By the owner of the folder in /proc: unlike the files in it, it stays the user's when a process made itself undumpable."""
     found = set()
     for pid in processes:
-        with suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
-            ids = next(line for line in file if line.startswith(b"Uid:")).split()[1:]
-            if str(uid).encode() in ids:
+        with suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid == uid:
                 found.add(pid)
     return found
 

@@ -84,12 +84,12 @@ class Shell:
 
     def status(self, timeout: float | None = None) -> int | None:
         ready = select.select([self.statuses, self.gone], [], [], timeout)[0]
-        if self.statuses in ready:
-            return int(os.read(self.statuses, 64).split()[-1])
-        if self.gone in ready:
-            self.process.wait()
-            return None
-        raise TimeoutError("bash did not report")
+        if not ready:
+            raise TimeoutError("bash did not report")
+        if self.statuses in ready and (told := os.read(self.statuses, 64)):
+            return int(told.split()[-1])
+        self.process.wait()
+        return None
 
     def close(self) -> None:
         self.process.stdin.close()

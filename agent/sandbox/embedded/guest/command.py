@@ -24,7 +24,6 @@ from .tree import kill_tree
 CHUNK = 256 * 1024
 LISTENER_LIMIT = 1024 * 1024
 PIECE_COST = 256  # what a queued piece weighs beyond its bytes, so that tiny ones count too
-PIPE_READS = 8  # reads that empty a pipe of any size a command can give it
 QUIET = 0.2  # seconds of silence after the exit before open pipes no longer hold back the end
 LINGER = 5.0  # and the longest time that a talkative daemon can
 
@@ -156,24 +155,22 @@ class Command:
             self._close_output(file)
         self._end()
 
-    def _read(self, file: FileIO) -> bool:
-        """Take one chunk; False when there is nothing (more)."""
+    def _read(self, file: FileIO) -> None:
         try:
             data = file.read(CHUNK)
         except OSError:  # a terminal whose other side is closed says EIO
             data = b""
         if data is None:
-            return False
+            return
         if not data:
             self._close_output(file)
-            return False
+            return
         for listener in self.listeners:
             listener.push(self.outputs[file], data)
         if any(listener.full for listener in self.listeners):
             self._pause()
         elif self.exited.is_set() and not self.ended:
             self._await_quiet()
-        return True
 
     def _watch_outputs(self) -> None:
         for file in self.outputs:
@@ -213,16 +210,11 @@ class Command:
         if not self.outputs:
             self._end()
             self.on_close()
-            return
-        # All the command wrote is in its pipes now: take it, also past the limit, so that nothing can lose it.
-        for file in list(self.outputs):
-            for _ in range(PIPE_READS):
-                if not self._read(file):
-                    break
-        if self.outputs and not self.paused:
+        elif not self.paused:
             self._await_quiet()
 
     def _await_quiet(self) -> None:
+        """End soon. The loop serves files before timers, so what the command left in its pipes still comes first."""
         if self.end_timer:
             self.end_timer.cancel()
         left = self.exit_time + LINGER - self.loop.time()

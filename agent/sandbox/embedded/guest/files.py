@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from functools import partial
@@ -59,7 +60,7 @@ async def download(guest: Guest, request: Request) -> Reply:
         "accept-ranges": "bytes",
     }
     if not size:  # empty, or a file of /proc whose size nobody knows before it is read
-        return Reply(200, headers, content(file, None))
+        return Reply(200, headers, content(file, sys.maxsize))
     start, stop = asked_range(request.headers.get("range", ""), size)
     headers["content-length"] = str(stop - start)
     if stop - start == size:
@@ -78,18 +79,12 @@ def open_regular(path: str) -> FileIO:
     raise OSError(errno.EINVAL, "Not a regular file")
 
 
-async def content(file: FileIO, size: int | None) -> AsyncIterator[bytes]:
-    """`size` bytes from where the file stands, or all there are."""
+async def content(file: FileIO, size: int) -> AsyncIterator[bytes]:
+    """`size` bytes from where the file stands. If it was cut short meanwhile, h11 breaks the connection."""
     with file:
-        while size is None or size > 0:
-            piece = file.read(CHUNK if size is None else min(CHUNK, size))
-            if piece:
-                yield piece
-            elif size is None:
-                return
-            else:
-                raise ConnectionAbortedError("the file was cut short while it was read")
-            size = None if size is None else size - len(piece)
+        while size and (piece := file.read(min(CHUNK, size))):
+            yield piece
+            size -= len(piece)
 
 
 def asked_range(header: str, size: int) -> tuple[int, int]:

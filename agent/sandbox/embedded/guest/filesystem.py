@@ -137,7 +137,14 @@ class Filesystem:
 
     async def open_watch(self, message: Message) -> Watch:
         recursive, with_entries = message.get("recursive") is True, message.get("includeEntry") is True
-        watch = await asyncio.to_thread(Watch, self.path(message), recursive, self.guest.user if with_entries else None)
+        path, user = self.path(message), self.guest.user if with_entries else None
+        try:
+            watch = await asyncio.to_thread(Watch, path, recursive, user)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            text = "The kernel has no more watches to give; stop some or watch fewer directories"
+            raise RpcError("resource_exhausted", text) from None
         watch.start()
         return watch
 

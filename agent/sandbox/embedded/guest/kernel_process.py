@@ -4,8 +4,11 @@ Environment variables arrive as data in a request's metadata: `environ` stays (N
 one cell. `exit()` and `quit()` end the cell with KernelExit, on which the guest replaces the kernel.
 """
 
+import contextlib
 import os
+import signal
 import site
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +36,10 @@ class Shell(ZMQInteractiveShell):
     def ask_exit(self) -> None:
         raise KernelExit("exit() was called")
 
+    def _tee(self, channel: str) -> contextlib.AbstractContextManager:
+        """IPython would keep every printed character for its history, for ever."""
+        return contextlib.nullcontext()
+
     def system(self, command: str) -> None:
         """`!command`: in the kernel's own process group, its two streams kept apart, and an interrupt interrupts it."""
         self.user_ns["_exit_code"] = subprocess.call(self.var_expand(command, depth=1), shell=True, executable="bash")
@@ -40,6 +47,15 @@ class Shell(ZMQInteractiveShell):
 
 class PythonKernel(IPythonKernel):
     shell_class = Type(Shell)
+
+    def start(self) -> None:
+        super().start()
+        # A signal alone does not wake a loop that waits: without this an awaiting cell could not be interrupted.
+        self.wake, self.waker = socket.socketpair()
+        self.wake.setblocking(False)
+        self.waker.setblocking(False)
+        self.io_loop.add_handler(self.wake, lambda wake, events: wake.recv(4096), self.io_loop.READ)
+        signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
 
     async def do_execute(self, code: str, silent: bool, *args: Any, cell_meta: dict | None = None, **rest: Any) -> dict:
         told = cell_meta or {}
@@ -61,6 +77,9 @@ class App(IPKernelApp):
         pass
 
     def init_heartbeat(self) -> None:
+        pass
+
+    def log_connection_info(self) -> None:
         pass
 
     def init_iopub(self, context: zmq.Context) -> None:

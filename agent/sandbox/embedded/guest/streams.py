@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import select
-import struct
+import sys
 import termios
 import threading
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from ipykernel.iostream import OutStream
 
 CHUNK = 64 * 1024
+NOTHING = bytes(4)
 PIPE_SIZE = 1024 * 1024
 
 
@@ -37,6 +38,8 @@ class Stream(OutStream):
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.draining = threading.RLock()
         self.unsent = 0
+        self.parent: dict | None = None
+        self.key: frozenset = frozenset()
         threading.Thread(target=self.watch, name=f"{name} capture", daemon=True).start()
 
     def fileno(self) -> int:
@@ -52,15 +55,21 @@ class Stream(OutStream):
     def drain(self) -> None:
         """Take over what is in the pipe now; what a child adds meanwhile is the next call's."""
         with self.draining:
-            size = struct.unpack("i", fcntl.ioctl(self.pipe, termios.FIONREAD, bytes(4)))[0]
+            size = int.from_bytes(fcntl.ioctl(self.pipe, termios.FIONREAD, NOTHING), sys.byteorder)
             while size > 0:
                 data = os.read(self.pipe, min(size, CHUNK))
                 size -= len(data)
                 self.append(self.decoder.decode(data))
 
     def append(self, text: str) -> None:
+        parent = self.parent_header
+        if parent is not self.parent:
+            self.parent, self.key = parent, frozenset(parent.items())
+        with self._buffer_lock:
+            self._buffers[self.key].write(text)
         self.unsent += len(text)
-        super().write(text)
+        if not self._flush_pending:
+            self._schedule_flush()
 
     def slow_down(self) -> None:
         if self.unsent > CHUNK:

@@ -1,9 +1,10 @@
 """Watching directories with inotify, through ctypes and the event loop.
 
 Names are relative to the watched directory. Directories that appear later are watched too when asked for; what they
-held before they could be watched is announced as created. A rename is RENAME of the old name and CREATE of the new one.
-An upload, which arrives under a temporary name, is reported as the CREATE and WRITE of the file it becomes. Queues are
-bounded, and a watch that lost events says so. The end of the watched directory itself is an event named ".".
+held before they could be watched is announced as created, also when they were moved in whole. A rename is RENAME of
+the old name and CREATE of the new one. An upload, which arrives under a temporary name, is reported as the CREATE and
+WRITE of the file it becomes. Queues are bounded, and a watch that lost events says so. The end of the watched directory
+itself is an event named ".".
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from .connect import RpcError
 from .entries import entry, shown
 from .upload import FRESH, REPLACING
 
-QUEUE_LIMIT = 4096
+QUEUE_LIMIT = 8192
 WATCHER_LIMIT = 32
 READ_SIZE = 64 * 1024
 
@@ -193,17 +194,15 @@ class Watch:
                 self.lose()
 
     def handle_directory(self, name: str, mask: int, cookie: int) -> None:
-        if mask & CREATED:
-            self.adopt(name, announce=True)
-        elif mask & MOVED_FROM:
+        if mask & MOVED_FROM:
             self.moved[cookie] = name
         elif mask & MOVED_TO and cookie in self.moved:
             old = self.moved.pop(cookie)
             for watch, path in self.paths.items():
                 if path == old or path.startswith(f"{old}/"):
                     self.paths[watch] = name + path[len(old) :]
-        elif mask & MOVED_TO:
-            self.adopt(name, announce=False)
+        elif mask & (CREATED | MOVED_TO):
+            self.adopt(name, announce=True)
 
     def emit(self, name: str, kind: str) -> None:
         if self.lost or len(self.events) >= QUEUE_LIMIT:

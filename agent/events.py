@@ -54,6 +54,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "usd?": NULLABLE,
         "usd_max?": NULLABLE,
         "minutes?": NULLABLE,
+        "priced?": bool,
         "origin?": str,
         "fingerprint?": str,
         "held?": NULLABLE,

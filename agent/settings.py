@@ -53,6 +53,7 @@ class Settings(BaseModel):
     sandbox_cpus: Annotated[float, Field(gt=0)] | None = None
     sandbox_disk_mb: Count | None = None
     sandbox_max: Count | None = None
+    sandbox_pool: Annotated[int, Field(ge=0)] | None = None
     sandbox_allow: list[str] | None = None
     sandbox_shares: list[Share] = []
     unsafe_no_sandbox: bool = False

@@ -41,7 +41,7 @@ def embedded_config(settings: Settings) -> Config:
     missing = [share.host for share in settings.sandbox_shares if not share.host.is_dir()]
     if missing:
         raise UserError(f"The shared folder {missing[0]} does not exist. Create it or change sandbox_shares.")
-    told = {} if settings.sandbox_max is None else {"max_sandboxes": settings.sandbox_max}
+    counts = {"max_sandboxes": settings.sandbox_max, "pool": settings.sandbox_pool}
     return Config(
         root=root(settings),
         limits=Limits(**{name: value for name, value in wanted.items() if value is not None}),
@@ -49,7 +49,7 @@ def embedded_config(settings: Settings) -> Config:
         local_only=settings.offline,
         shares=[Share(share.host.resolve(), share.inside, share.write) for share in settings.sandbox_shares],
         unsafe_no_sandbox=settings.unsafe_no_sandbox,
-        **told,
+        **{name: count for name, count in counts.items() if count is not None},
     )
 
 
@@ -107,6 +107,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
         "SANDBOX_CPUS": settings.sandbox_cpus,
         "SANDBOX_DISK_MB": settings.sandbox_disk_mb,
         "SANDBOX_MAX": settings.sandbox_max,
+        "SANDBOX_POOL": settings.sandbox_pool,
         "SANDBOX_ALLOW": None if settings.sandbox_allow is None else ",".join(settings.sandbox_allow) or "none",
         "SANDBOX_SHARES": json.dumps([share.model_dump(mode="json") for share in settings.sandbox_shares]),
     }

@@ -1,8 +1,8 @@
 """The SQLite file under the store: one writer per process, pooled readers, errors with words, schema by migrations.
 
-WAL with synchronous=NORMAL: what was committed outlives the death of the process, however it died. Only `durable` writes
-are forced to the disk before they return (and with them all earlier ones): on a power cut the last moments of other
-writes may be missing, as if they never happened, never torn. A damaged or newer file is refused, never touched.
+WAL with synchronous=NORMAL: what was committed outlives the death of the process, however it died. Only `durable`
+writes are forced to the disk before they return (and with them all earlier ones): on a power cut the last moments of
+other writes may be missing, as if they never happened, never torn. A damaged or newer file is refused, never touched.
 """
 
 import errno
@@ -148,8 +148,9 @@ class Database:
             raise _explain(error, self.path) from error
 
     def forget_deleted(self) -> bool:
-        """Moves the write-ahead log into the file and empties it, so that deleted rows are in neither. False if a reader
-        of another process stood in the way; the next checkpoint does it then."""
+        """Moves the write-ahead log into the file and empties it, so that deleted rows are in neither.
+
+        False if a reader of another process stood in the way; the next checkpoint does it then."""
         with self._lock:
             self._check()
             self._writer.execute("PRAGMA busy_timeout=2000")

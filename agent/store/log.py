@@ -1,13 +1,11 @@
 """The log of all sessions: events are appended, redacted, numbered without gaps, and only then seen by anybody.
 
-`append` returns after the commit: an event somebody got back is there after SIGKILL, whoever else was writing. It either
-happened or raised StoreError, never half. Threads and processes may use one home at the same time.
+`append` returns after the commit: an event somebody got back is there after SIGKILL, whoever else was writing. It
+either happened or raised StoreError, never half. Threads and processes may use one home at the same time.
 """
 
 import asyncio
 import json
-import math
-import secrets
 import sqlite3
 import threading
 import time
@@ -22,17 +20,15 @@ from agent.redact import Redactor
 from agent.store import claims, export, search
 from agent.store.claims import Claimed, Lease, Slot
 from agent.store.database import Database, StoreError
+from agent.store.encoding import dumps, readable_name, storable
 from agent.store.follow import Keeper
+from agent.store.search import Hit
 
 FILE = "sessions.db"
 LARGEST = 16 * 1024 * 1024
 # These are forced to the disk before they count: money, promises and ends have to outlive a power cut too.
 DURABLE = frozenset({"task", "approval", "job", "answer", "state"})
 _PAGE = 500
-_ADJECTIVES = (
-    ["amber", "bold", "brave", "bright", "calm", "clear", "cool", "crisp", "dry", "early", "fair", "fine", "fresh", "gentle", "glad", "golden", "grand", "green", "keen", "kind", "late", "light", "lucky", "mellow", "mild", "neat", "noble", "plain", "prime", "proud", "quick", "quiet", "rapid", "red", "rich", "rosy", "round", "sharp", "silent", "silver", "smooth", "snowy", "soft", "solid", "steady", "still", "stout", "sunny", "swift", "tidy", "true", "vivid", "warm", "wide", "wild", "wise", "young"]
-)
-_NOUNS = ["acorn", "alder", "anvil", "badger", "beacon", "birch", "bison", "brook", "cedar", "cliff", "cloud", "comet", "coral", "crane", "creek", "delta", "dune", "eagle", "ember", "falcon", "fern", "field", "finch", "fjord", "flint", "forge", "fox", "garnet", "glade", "grove", "harbor", "hawk", "hazel", "heron", "hill", "island", "ivy", "juniper", "kite", "lake", "larch", "lark", "lynx", "maple", "marsh", "meadow", "moon", "moss", "oak", "otter", "owl", "pine", "plum", "quartz", "raven", "reef", "ridge", "river", "robin", "sage", "spruce", "star", "stone", "swan", "thistle", "tide", "trail", "valley", "willow", "wren"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Store:
         texts = [self._line(text) for text in (title, model, cwd, owner)]
         with self._database.write(durable=True) as connection:
             while True:
-                name = _name()
+                name = readable_name()
                 if not connection.execute("SELECT 1 FROM sessions WHERE id=?", (name,)).fetchone():
                     break
             connection.execute(
@@ -122,8 +118,9 @@ class Store:
         self._set(session, "model", self._line(model))
 
     def delete(self, session: str) -> bool:
-        """Removes a session so that its text is in no file of the store any more. False if another process, reading just
-        now, kept the old pages in the write-ahead log: they go with its next checkpoint. Not for a running session."""
+        """Removes a session so that its text is in no file of the store any more. Not for a running session.
+
+        False if another process, reading just now, kept old pages in the write-ahead log until its next checkpoint."""
         with self._database.write(durable=True) as connection:
             holder = claims.running_in(connection, session)
             if holder is not None:
@@ -191,7 +188,7 @@ class Store:
             after = page[-1].seq
 
     def follow(self, session: str, after: int = 0, stop: threading.Event | None = None) -> Iterator[Event]:
-        """What is there and what comes, until `stop` is set (seen within a quarter second) or the session is deleted."""
+        """What is there and what comes, until `stop` is set (seen in a quarter second) or the session is deleted."""
         bell = threading.Event()
         with self._keeper.listening(session, bell.set):
             while stop is None or not stop.is_set():
@@ -251,7 +248,7 @@ class Store:
     # inside
 
     def _json(self, value: Any) -> str:
-        text = _dumps(self.redactor.value(value))
+        text = dumps(self.redactor.value(value))
         if len(text) > LARGEST:
             raise StoreError(
                 f"An event of {len(text):,} characters is too large for the log. Keep it in a file.", "large"
@@ -264,12 +261,12 @@ class Store:
         return self._json(data)
 
     def _line(self, text: str) -> str:
-        line = _storable(self.redactor.text(" ".join(text.split())))
+        line = storable(self.redactor.text(" ".join(text.split())))
         return line if len(line) <= 200 else f"{line[:199]}…"
 
     def _index(self, connection: sqlite3.Connection, rowid: int | None, event: Event) -> None:
         """A word that streaming cut in two is found whole: the second half is indexed with the first before it."""
-        text = str(event.data.get("text") or "") or (_dumps(event.data["envelope"]) if "envelope" in event.data else "")
+        text = str(event.data.get("text") or "") or (dumps(event.data["envelope"]) if "envelope" in event.data else "")
         stream = (event.type, event.data.get("step"), event.data.get("stream"))
         before = self._half_words.get(event.session)
         if before and before[0] == stream:
@@ -290,10 +287,9 @@ class Store:
         conditions, values = ["(? IS NULL OR owner=?)"], [owner, owner]
         for word in search.words(query):
             condition, value = search.matching(word, self._database.fts)
-            conditions.append(
-                f"(title LIKE ? ESCAPE '\\' OR id LIKE ? ESCAPE '\\' OR id IN (SELECT session FROM texts WHERE {condition}))"
-            )
-            values += [search.like(word), search.like(word), value]
+            found = f"id IN (SELECT session FROM texts WHERE {condition})"
+            conditions.append(f"(title || ' ' || id LIKE ? ESCAPE '\\' OR {found})")
+            values += [search.like(word), value]
         with self._database.read() as connection:
             return connection.execute(
                 f"SELECT {_COLUMNS} FROM sessions WHERE {' AND '.join(conditions)}"
@@ -310,11 +306,6 @@ def _unknown(session: str) -> StoreError:
     return StoreError(f"There is no session {session!r}, or it was deleted.", "gone")
 
 
-def _name() -> str:
-    tail = "".join(secrets.choice("23456789abcdefghjkmnpqrstuvwxyz") for _ in range(3))
-    return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{tail}"
-
-
 def _rings(loop: asyncio.AbstractEventLoop, bell: asyncio.Event) -> Callable[[], None]:
     def ring() -> None:
         try:
@@ -323,26 +314,3 @@ def _rings(loop: asyncio.AbstractEventLoop, bell: asyncio.Event) -> Callable[[],
             pass  # the loop is closed: nobody listens any more
 
     return ring
-
-
-def _dumps(value: Any) -> str:
-    """JSON that every reader takes: a loss of NaN is written as a word, half a character as a question mark."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _storable(text)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _storable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""How the tests of the walls act: raw system calls and small programs, run as root or as a plain user, with or without a wall.
+"""How the tests of the walls act: raw system calls and small programs, as root or a plain user, with or without a wall.
 
 Everything goes through the system's python, because a plain user cannot read an interpreter in root's home.
 """
@@ -12,9 +12,22 @@ from collections.abc import Callable
 
 import pytest
 
+from agent.sandbox.embedded import landlock, seccomp
+
 PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 needs_python = pytest.mark.skipif(PYTHON is None, reason="no system python that a plain user can run")
 PLAIN = 64100
+
+
+def _no_seccomp() -> str:
+    try:
+        seccomp.filter_bytes()
+    except seccomp.SeccompUnavailable as error:
+        return str(error)
+    return ""
+
+
+needs_seccomp = pytest.mark.skipif(bool(_no_seccomp()), reason=_no_seccomp())
 
 # One system call. Words among its arguments: `zeros` and `root` point to memory, `self` is the pid.
 ONE_CALL = """
@@ -45,16 +58,15 @@ def run_command(command: list[str], user: int | None = None, filter: bytes | Non
 
 
 def load(program: bytes) -> None:
-    from agent.sandbox.embedded import landlock
-
     ctypes.CDLL(None).prctl(landlock.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     landlock.load_seccomp(program)
 
 
 def call(name: str, *arguments: object, user: int | None = None, filter: bytes | None = None) -> str:
     """`ok`, the name of the error, or `killed` for one system call made by name or number."""
-    seccomp = pytest.importorskip("pyseccomp")
-    number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) if not name.isdigit() else int(name)
+    import pyseccomp  # fails without libseccomp, where tests that come here are skipped
+
+    number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) if not name.isdigit() else int(name)
     if number < 0:
         pytest.skip(f"{name} does not exist on this machine's architecture")
     done = run(ONE_CALL, number, *arguments, user=user, filter=filter)
@@ -62,7 +74,7 @@ def call(name: str, *arguments: object, user: int | None = None, filter: bytes |
 
 
 def in_child(work: Callable[[], None]) -> None:
-    """Run a function of the test in a forked child, which may drop privileges or filter itself; its assertions count."""
+    """Run a function of the test in a forked child, which may drop privileges or filter itself."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:

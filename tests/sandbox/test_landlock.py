@@ -1,4 +1,6 @@
-"""The fallback tier: each attack runs as the same private user twice, bare and behind Landlock, and only the bare one succeeds."""
+"""The fallback tier: each attack runs as the same private user twice, bare and behind Landlock, and only the bare one
+succeeds.
+"""
 
 import os
 import shutil
@@ -12,14 +14,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyseccomp")
-
 from agent.sandbox.embedded import landlock, seccomp
 from agent.sandbox.embedded.backends import Backend, probe, refusal_line
-from tests.sandbox.attacks import PYTHON, Result, in_child, needs_python, run_command
+from tests.sandbox.attacks import PYTHON, Result, in_child, needs_python, needs_seccomp, run_command
 
 pytestmark = [
     needs_python,
+    needs_seccomp,
     pytest.mark.skipif(os.geteuid() != 0, reason="this tier is for a server run by root"),
 ]
 needs_landlock = pytest.mark.skipif(landlock.abi() < 1, reason="this kernel has no Landlock")

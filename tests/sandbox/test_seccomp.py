@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyseccomp")
-
 from agent.sandbox.embedded import seccomp
-from tests.sandbox.attacks import PLAIN, call, needs_python, run
+from tests.sandbox.attacks import PLAIN, call, needs_python, needs_seccomp, run
 
 ROOT = Path(__file__).parents[2]
-pytestmark = needs_python
+pytestmark = [needs_python, needs_seccomp]
 
 USERS = [pytest.param(None, id="as-we-are"), pytest.param(PLAIN, id="plain-user")]
 FORGED = 2**32  # upper half of a register that the kernel does not read

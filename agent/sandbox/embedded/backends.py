@@ -1,4 +1,6 @@
-"""Which wall stands between a sandbox and this machine: bubblewrap, else Landlock, else none. Decided by running it, once per process."""
+"""Which wall stands between a sandbox and this machine: bubblewrap, else Landlock, else none. Decided by running it,
+once per process.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 """Cgroups v1 and v2 behind one small face: make a group with caps, move a process in, read, kill, remove.
 
-`find` returns the first hierarchy in which a real process could be moved, killed and the group removed again; that this works is
-tried, never inferred. What a hierarchy cannot hold (no controller, not writable) is missing in `Group.holds`. Nothing is done to
-groups made by others, except that v2 controllers are switched on for the children of the group we make ours under.
+`find` returns the first hierarchy in which a real process could be moved, killed and the group removed again; that this
+works is tried, never inferred. What a hierarchy cannot hold (no controller, not writable) is missing in `Group.holds`.
+Nothing is done to groups made by others, except that v2 controllers are switched on for the children of the group we
+make ours under.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import os
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +22,7 @@ CONTROLLERS = ("memory", "pids", "cpu")
 PATIENCE = 5.0  # seconds until a group that does not empty is given up
 
 
-class Group:
+class Group(ABC):
     """One sandbox's group: on v2 one folder, on v1 one for each controller. A process out of memory is killed alone,
     the kernel takes the largest one of the group; the others live on."""
 
@@ -46,7 +49,7 @@ class Group:
                     os.kill(pid, signal.SIGKILL)
             self.thaw()
 
-    def _until_empty(self):
+    def _until_empty(self) -> Iterator[None]:
         deadline = time.monotonic() + PATIENCE
         while self.pids() and time.monotonic() < deadline:
             yield
@@ -66,14 +69,19 @@ class Group:
                 return False
             time.sleep(0.005)
 
+    @abstractmethod
     def freeze(self) -> None: ...
 
+    @abstractmethod
     def thaw(self) -> None: ...
 
+    @abstractmethod
     def memory(self) -> int | None: ...
 
+    @abstractmethod
     def cpu_seconds(self) -> float | None: ...
 
+    @abstractmethod
     def oom_kills(self) -> int: ...
 
 
@@ -127,7 +135,7 @@ class LegacyGroup(Group):
 
     def cpu_seconds(self) -> float | None:
         folder = self.by_controller.get("cpuacct")
-        used = folder and _number(folder / "cpuacct.usage")
+        used = _number(folder / "cpuacct.usage") if folder else None
         return None if used is None else used / 1e9
 
     def oom_kills(self) -> int:
@@ -203,7 +211,7 @@ class Legacy:
 
     def left_over(self, prefix: str) -> list[Group]:
         names = {p.name for parent in self.parents.values() for p in parent.glob(f"{prefix}*") if p.is_dir()}
-        found = []
+        found: list[Group] = []
         for name in sorted(names):
             paths = {c: parent / name for c, parent in self.parents.items() if (parent / name).is_dir()}
             found.append(LegacyGroup(paths))
@@ -215,14 +223,14 @@ Hierarchy = Unified | Legacy
 
 @cache
 def find(root: Path | None = None) -> Hierarchy | None:
-    """The first hierarchy that really works; `root` names a delegated v2 folder, or a folder with v1 controllers in it."""
+    """The first hierarchy that really works. `root`: a delegated v2 folder, or a folder with v1 controllers in it."""
     for hierarchy in _candidates(root):
         if _works(hierarchy):
             return hierarchy
     return None
 
 
-def _candidates(root: Path | None):
+def _candidates(root: Path | None) -> Iterator[Hierarchy]:
     if root is not None:
         parents = [root] if (root / "cgroup.controllers").exists() else []
         legacy = {c: root / c for c in (*CONTROLLERS, "cpuacct", "freezer") if (root / c).is_dir()}
@@ -254,7 +262,7 @@ def _works(hierarchy: Hierarchy) -> bool:
 
 
 def _unified_parents() -> list[Path]:
-    """Where a sibling of our own group may be made, nearest first: a group with processes in it cannot have capped children."""
+    """Groups above our own, nearest first: in ours itself, a group with processes, v2 allows no capped children."""
     for kind, _, mounted_root, mount in _mounts():
         if kind == "cgroup2":
             own = _inside(mount, mounted_root, _own_paths().get("", "/"))

@@ -1,10 +1,10 @@
-"""The fallback where user namespaces are forbidden: a private uid, Landlock and seccomp instead of a jail of its own namespaces.
+"""The fallback where user namespaces are forbidden: a private uid, Landlock and seccomp, instead of namespaces.
 
-Also a launcher, standard library only: `python -I landlock.py --uid N --gid N --ro PATH --rw PATH --seccomp-fd N -- CMD`.
-Root only, because Landlock does not cover everything: chmod, utime, inotify, connect() to a unix socket in the file system (the user's
-D-Bus, an ssh agent) and process settings stay open to whoever the ordinary permissions admit. A uid that nothing else uses closes
-those; it must be a different one for each sandbox. What remains: no own /proc, /tmp or pids; names and sizes of files that everybody may
-stat are seen; unix sockets open to all users of this machine can be connected to; no network at all, not even loopback.
+Also a launcher, standard library only: `python -I landlock.py --uid N --gid N --ro P --rw P --seccomp-fd N -- CMD`.
+Root only, because Landlock leaves chmod, utime, inotify and connect() to a unix socket in the file system (the user's
+D-Bus, an ssh agent) open to whoever the ordinary permissions admit. A uid that nothing else uses closes those; each
+sandbox must have its own. What remains: no own /proc, /tmp or pids; what everybody may stat is seen; unix sockets open
+to every user of this machine can be reached; no network at all, not even loopback.
 """
 
 import argparse
@@ -35,9 +35,9 @@ BIND_TCP, CONNECT_TCP = 1, 2
 ABSTRACT_UNIX_SOCKETS, SIGNALS = 1, 2
 
 SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/sys/devices/system/cpu"]
-SYSTEM += [f"/etc/{name}" for name in ("ld.so.cache", "alternatives", "ssl", "ca-certificates", "localtime", "mime.types")]
-SYSTEM += [f"/etc/{name}" for name in ("passwd", "group", "nsswitch.conf", "hosts", "fonts", "terminfo")]
-# Only what speaks of the machine: folders of /proc carry other processes' command lines. A process gets not even its own.
+SYSTEM += [f"/etc/{name}" for name in ("ld.so.cache", "alternatives", "ssl", "ca-certificates", "localtime")]
+SYSTEM += [f"/etc/{name}" for name in ("passwd", "group", "nsswitch.conf", "hosts", "mime.types", "fonts", "terminfo")]
+# Only what speaks of the machine: folders of /proc carry command lines. A process gets not even its own.
 SYSTEM += [f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems")]
 SYSTEM += [f"/proc/sys/{name}" for name in ("vm/overcommit_memory", "kernel/osrelease", "kernel/pid_max")]
 DEVICES = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")]
@@ -57,8 +57,8 @@ def abi() -> int:
 def command(
     uid: int, seccomp_fd: int, cmd: list[str], *, ro: Iterable[Path] = (), rw: Iterable[Path] = ()
 ) -> list[str]:
-    """The launcher's command line: the system readable, `ro` (the virtual environment) as well, `rw` (home, tmp) writable.
-    To be run by root with `pass_fds=[seccomp_fd, …]`; descriptors passed on stay open in `cmd`, the filter's does not."""
+    """The launcher's command line: the system and `ro` (the virtual environment) readable, `rw` (home, tmp) writable.
+    For root, with `pass_fds=[seccomp_fd, …]`; descriptors passed on stay open in `cmd`, the filter's does not."""
     paths = [f"--ro={path}" for path in (*SYSTEM, *ro)] + [f"--rw={path}" for path in (*DEVICES, *rw)]
     fixed = [f"--uid={uid}", f"--gid={uid}", f"--seccomp-fd={seccomp_fd}"]
     return [sys.executable, "-I", str(Path(__file__).resolve()), *paths, *fixed, "--", *cmd]
@@ -68,8 +68,8 @@ def kill_user(uid: int) -> None:
     """SIGKILL to every process of a sandbox's private uid, in one step of the kernel that no fork can outrun."""
     if uid == 0:
         raise ValueError("uid 0 is not a sandbox's")
-    drop = {"user": uid, "group": uid, "extra_groups": []}
-    subprocess.run(["/bin/sh", "-c", "kill -KILL -1"], **drop, cwd="/", env={}, capture_output=True)
+    kill = ["/bin/sh", "-c", "kill -KILL -1"]
+    subprocess.run(kill, user=uid, group=uid, extra_groups=[], cwd="/", env={}, capture_output=True)
 
 
 @cache
@@ -88,7 +88,8 @@ def usable(uid: int = 64999) -> str | None:
     try:
         # /proc/self/stat is open to everyone, so only Landlock can refuse it.
         trial = command(uid, fd, ["/bin/sh", "-c", "if cat /proc/self/stat; then exit 3; fi; exit 0"])
-        done = subprocess.run(trial, pass_fds=[fd], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+        path = {"PATH": "/usr/bin:/bin"}
+        done = subprocess.run(trial, pass_fds=[fd], cwd="/", env=path, capture_output=True, text=True)
     finally:
         os.close(fd)
     if done.returncode == 0:

@@ -1,7 +1,8 @@
 """What one sandbox may use, and the cage that holds it to that.
 
-`Limits` are the numbers, `rlimits` their share that `prlimit` holds inside the jail (per process, and per user for nproc), `Cage` their
-share that cgroups hold for the whole jail. Where no cgroup can be made the cage holds nothing and `Watch` (watch.py) looks instead.
+`Limits` are the numbers, `rlimits` their share that `prlimit` holds inside the jail (per process, and per user for
+nproc), `Cage` their share that cgroups hold for the whole jail. Where no cgroup can be made the cage holds nothing and
+`Watch` (watch.py) looks instead.
 """
 
 import os
@@ -69,8 +70,8 @@ class Cage:
         return self.group.holds if self.group else frozenset()
 
     def enter_script(self) -> str:
-        """sh that moves the running shell into the cage; before an exec, by the user who opened the cage. This leaves no
-        moment in which the jail runs outside."""
+        """sh that moves the running shell into the cage, for use before an exec by the user who opened it. So the jail
+        never runs outside, not for a moment."""
         folders = self.group.folders if self.group else []
         return "\n".join(f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))} || exit 126" for folder in folders)
 

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import string
 import time
 from collections import deque
@@ -29,6 +30,7 @@ from .watch import Watch
 log = logging.getLogger(__name__)
 ALPHABET = string.ascii_lowercase + string.digits
 ENVD_VERSION = "0.6.3"
+BUFFER = 1024 * 1024  # on the way to a guest: enough that neither side waits for the other's turn
 DEFAULT_TEMPLATE = "code-interpreter-v1"
 
 
@@ -245,7 +247,9 @@ class Sandboxes:
         if not sandbox.running:
             raise ConnectionError("the sandbox is not running")
         assert sandbox.jail
-        reader, writer = await asyncio.open_unix_connection(str(sandbox.jail.socket_path), limit=1024 * 1024)
+        reader, writer = await asyncio.open_unix_connection(str(sandbox.jail.socket_path), limit=2 * BUFFER)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        writer.transport.set_write_buffer_limits(BUFFER)
         writer.write(f"{port}\n".encode())
         return reader, writer
 

@@ -1,8 +1,9 @@
 """Which system calls the jail refuses, as a compiled filter for `bwrap --seccomp FD` and for landlock.py.
 
-Default allow: ordinary programs (compilers, numpy, multiprocessing) run unchanged. Refused is what reaches other processes, the kernel's
-rarely used corners, new namespaces, and sockets that a cut network namespace does not cut (AF_VSOCK leads to the host of a VM).
-Not covered: bugs of the kernel in calls that every program needs. Compiled by libseccomp once per process.
+Default allow: ordinary programs (compilers, numpy, multiprocessing) run unchanged. Refused is what reaches other
+processes, the kernel's rarely used corners, new namespaces, and sockets that a cut network namespace does not cut
+(AF_VSOCK leads to the host of a VM). Not covered: bugs of the kernel in calls that every program needs. Compiled by
+libseccomp once per process.
 """
 
 import os
@@ -19,15 +20,15 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 LOW_32_BITS = 0xFFFFFFFF
 FAMILIES = range(64)  # The kernel knows fewer than 64 and refuses larger numbers itself.
 
-REFUSED = """
-    keyctl add_key request_key
-    ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd
-    bpf perf_event_open userfaultfd
-    mount umount2 pivot_root chroot unshare setns quotactl acct
-    kexec_load kexec_file_load init_module finit_module delete_module swapon swapoff reboot
-    settimeofday clock_settime adjtimex clock_adjtime
-    open_by_handle_at personality syslog iopl ioperm
-""".split()
+REFUSED = [
+    *("keyctl", "add_key", "request_key"),
+    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd"),
+    *("bpf", "perf_event_open", "userfaultfd"),
+    *("mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "quotactl", "acct"),
+    *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "swapon", "swapoff", "reboot"),
+    *("settimeofday", "clock_settime", "adjtimex", "clock_adjtime"),
+    *("open_by_handle_at", "personality", "syslog", "iopl", "ioperm"),
+]
 
 # One number on every architecture; by number, because an old libseccomp does not know the younger names.
 REFUSED_NUMBERS = {
@@ -55,7 +56,7 @@ class SeccompUnavailable(Exception):
 
 
 def filter_fd(program: bytes | None = None) -> int:
-    """A memory file holding the filter, at offset 0, closed on exec unless the caller passes it on. The caller closes it."""
+    """A memory file with the filter, at offset 0, for the caller to pass on (`pass_fds`) and to close."""
     fd = os.memfd_create("seccomp-filter", os.MFD_CLOEXEC)
     os.write(fd, filter_bytes() if program is None else program)
     os.lseek(fd, 0, os.SEEK_SET)
@@ -68,7 +69,8 @@ def filter_bytes() -> bytes:
     with _building() as (seccomp, rules):
         _refuse_calls(seccomp, rules)
         _refuse_families(seccomp, rules, allowed={AF_UNIX, AF_INET, AF_INET6, AF_NETLINK})
-        # Routing netlink lists interfaces; the other protocols configure the kernel. NE on 64 bits refuses forged upper halves too.
+        # Routing netlink lists interfaces, the other protocols configure the kernel. NE compares 64 bits: a forged
+        # upper half is unequal and refused.
         rules.add_rule(
             seccomp.ERRNO(EAFNOSUPPORT),
             "socket",
@@ -80,14 +82,15 @@ def filter_bytes() -> bytes:
 
 @cache
 def filter_bytes_without_network() -> bytes:
-    """The filter where no namespaces help: unix sockets only, no shared System V objects, no turning knobs of other processes."""
+    """The filter where no namespaces help: unix sockets only, no System V objects, no settings of other processes."""
     with _building() as (seccomp, rules):
         _refuse_calls(seccomp, rules)
         _refuse_families(seccomp, rules, allowed={AF_UNIX})
         for name in ("shmget", "semget", "msgget", "mq_open"):
             rules.add_rule(seccomp.ERRNO(EPERM), name)
         other = seccomp.Arg(0, seccomp.NE, 0)  # argument 0 is a pid, 0 means the caller
-        for name in ("prlimit64", "sched_setscheduler", "sched_setparam", "sched_setattr", "migrate_pages", "move_pages"):
+        scheduling = ("sched_setscheduler", "sched_setparam", "sched_setattr")
+        for name in ("prlimit64", *scheduling, "migrate_pages", "move_pages"):
             rules.add_rule(seccomp.ERRNO(EPERM), name, other)
         # "which" is 0 for a process in setpriority and 1 in ioprio_set; groups and users are refused whole.
         for name, process in (("setpriority", 0), ("ioprio_set", 1)):
@@ -101,7 +104,8 @@ def _building() -> Iterator[tuple[ModuleType, Any]]:
     try:
         import pyseccomp
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        raise SeccompUnavailable(f"libseccomp is missing ({error}). Install libseccomp2 (apt) or libseccomp (dnf, apk).") from error
+        cure = "Install libseccomp2 (apt) or libseccomp (dnf, apk)."
+        raise SeccompUnavailable(f"libseccomp is missing ({error}). {cure}") from error
     try:
         rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
         # A 32-bit or x32 call has other numbers and would slip past every rule: the process is killed instead.

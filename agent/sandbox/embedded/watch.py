@@ -1,8 +1,10 @@
-"""Looks after what no cgroup holds: memory and processes of a jail on a machine without one, and the size of a home folder.
+"""Looks after what no cgroup holds: memory and processes of a jail on a machine without one, and the size of a home
+folder.
 
-A watcher sees a breach after the fact: memory within about 0.1 s, disk within a second or so (longer for large trees, so that looking
-costs at most a twentieth of the time). What is written in between is over the cap. The rlimits inside the jail bound each single
-process and file meanwhile. CPU is not watched. Memory in /tmp and /dev/shm counts only while mapped; their tmpfs sizes bound it.
+A watcher sees a breach after the fact: memory within about 0.1 s, disk within a second or so (longer for large trees,
+so that looking costs at most a twentieth of the time). What is written in between is over the cap. The rlimits inside
+the jail bound each single process and file meanwhile. CPU is not watched. Memory in /tmp and /dev/shm counts only while
+mapped; their tmpfs sizes bound it.
 """
 
 import asyncio
@@ -157,7 +159,7 @@ def tree(processes: dict[int, Process], root: int) -> set[int]:
 
 
 def of_user(processes: dict[int, Process], uid: int) -> set[int]:
-    """By the owner of the folder in /proc: unlike the files in it, it stays the user's when a process made itself undumpable."""
+    """By the owner of the folder in /proc: unlike its files it stays the user's when a process is undumpable."""
     found = set()
     for pid in processes:
         with suppress(OSError):
@@ -175,8 +177,8 @@ def _proportional(pid: int, otherwise: int) -> int:
 
 
 def usage(home: Path, max_bytes: int, max_inodes: int, seconds: float = 30.0) -> Usage:
-    """Blocks and inodes below a folder, on its own filesystem, links never followed. Stops as soon as a cap or the time is
-    over: then the numbers say at least how much there is."""
+    """Blocks and inodes below a folder, on its own filesystem, links never followed. Stops as soon as a cap or the time
+    is over: then the numbers say at least how much there is."""
     used, deadline = Usage(), time.monotonic() + seconds
     linked: set[int] = set()
     try:

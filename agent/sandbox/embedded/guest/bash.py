@@ -5,6 +5,7 @@ straight to the kernel's file descriptors. A cell's exit status other than 0 is 
 shell, and a new one takes over.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -35,61 +36,87 @@ __sandbox_pop() {
     done
 }
 """
-LAST_WORDS = 2.0  # seconds an interrupted shell gets to report
+PATIENCE = 0.15  # seconds until an interrupt is repeated: a child caught between fork and exec misses it
+LAST_WORDS = 2.0  # seconds an interrupted shell gets in all
 
 
 class Shell:
-    """A running bash and the pipe on which it tells each cell's exit status."""
+    """A running bash and the pipe on which it tells when a cell begins and how it ended."""
 
     def __init__(self, folder: str):
         self.prelude, self.cell, self.pairs = (f"{folder}-{name}" for name in ("prelude", "cell", "environ"))
-        self.statuses, status = os.pipe()
+        self.statuses, self.report = os.pipe()
         error = os.dup(2)
         self.process = subprocess.Popen(
             ["bash", "--norc", "--noprofile", "--noediting", "-i"],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # its complaint about the missing terminal
-            pass_fds=(status, error),
+            pass_fds=(self.report, error),
         )
         self.gone = os.pidfd_open(self.process.pid)
+        self.number = 0
         self.write(self.prelude, PRELUDE)
         self.tell(f"source {self.prelude}; exec 2>&{error} {error}>&-")
-        self.report = status  # the same number inside bash
         os.close(error)
-        os.close(status)
+        os.close(self.report)  # ours; the number names bash's own from here on
 
     def write(self, path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
 
-    def tell(self, line: str) -> None:
-        self.process.stdin.write(f"{line}\n".encode())
-        self.process.stdin.flush()
+    def tell(self, lines: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # that it is gone is learned from its process
+            os.write(self.process.stdin.fileno(), f"{lines}\n".encode())
 
-    def run(self, code: str, environ: dict[str, str | None], env_vars: dict[str, str]) -> int | None:
-        """The cell's exit status; None when the shell itself has ended, see `returncode`."""
-        for pairs in (environ, env_vars):
-            self.write(self.pairs, "".join(f"{k}\0" if v is None else f"{k}={v}\0" for k, v in pairs.items()))
-            if pairs:
-                self.tell(f"__sandbox_push {self.pairs}; echo 0 >&{self.report}")
-                self.status()
+    def push(self, pairs: dict[str, str | None], number: int) -> None:
+        path = f"{self.pairs}{number}"
+        self.write(path, "".join(f"{name}\0" if text is None else f"{name}={text}\0" for name, text in pairs.items()))
+        self.tell(f"__sandbox_push {path}")
+
+    def run(self, code: str, environ: dict[str, str | None], env_vars: dict[str, str], interrupts: int) -> int | None:
+        """The cell's exit status; None when the shell itself has ended. A byte on `interrupts` interrupts the cell."""
+        self.number += 1
+        if environ:
+            self.push(environ, 1)
+        if env_vars:
+            self.push(env_vars, 2)
         self.write(self.cell, code)
-        # Two commands: an interrupt ends only the first. One write: the shell may be gone after the first.
-        self.tell(f'source {self.cell} </dev/null {self.report}>&-\necho "$?" >&{self.report}')
-        try:
-            return self.status()
-        finally:
-            if env_vars and self.process.poll() is None:
-                self.tell("__sandbox_pop")
+        # Two lines, of which an interrupt ends the first. A signal before "begin" could hit bash while it reads them.
+        self.tell(
+            f"echo begin {self.number} >&{self.report}; source {self.cell} </dev/null {self.report}>&-\n"
+            f'echo end {self.number} "$?" >&{self.report}'
+        )
+        status = self.follow(interrupts)
+        if env_vars and status is not None:
+            self.tell("__sandbox_pop")
+        return status
 
-    def status(self, timeout: float | None = None) -> int | None:
-        ready = select.select([self.statuses, self.gone], [], [], timeout)[0]
-        if not ready:
-            raise TimeoutError("bash did not report")
-        if self.statuses in ready and (told := os.read(self.statuses, 64)):
-            return int(told.split()[-1])
-        self.process.wait()
-        return None
+    def follow(self, interrupts: int) -> int | None:
+        begun, wanted, told, sent, deadline = False, False, b"", False, 0.0
+        while True:
+            ready = select.select([self.statuses, self.gone, interrupts], [], [], PATIENCE if sent else None)[0]
+            if interrupts in ready:
+                os.read(interrupts, 64)
+                wanted = True
+            if self.statuses in ready and (data := os.read(self.statuses, 4096)):
+                *lines, told = (told + data).split(b"\n")
+                for line in lines:
+                    word, number, *status = line.split()
+                    if int(number) == self.number and word == b"end":
+                        return int(status[0])
+                    begun = begun or int(number) == self.number
+            elif self.gone in ready:
+                self.process.wait()
+                return None
+            if wanted and begun and not sent:
+                os.killpg(0, signal.SIGINT)
+                sent, deadline = True, time.monotonic() + LAST_WORDS
+            elif sent and not ready:
+                os.killpg(0, signal.SIGINT)
+                # It may have met the second line instead of the cell. An answer too many is known by its number.
+                self.tell(f"\necho end {self.number} 130 >&{self.report}")
+                if time.monotonic() > deadline:
+                    self.process.kill()
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -116,30 +143,30 @@ class BashKernel(Kernel):
         told = cell_meta or {}
         environ = told.get("environ") or {}
         change_environ(environ)  # for the shell after this one
-        shell = self.bash = self.bash or Shell(self.parent.ip)
-        try:
-            status = shell.run(code, environ, told.get("env_vars") or {})
-        except KeyboardInterrupt:
-            return self.failed(*self.interrupted(shell))
-        if status is None:
-            return self.failed("CommandFailed", self.renew(shell))
-        if status:
-            return self.failed("CommandFailed", f"exit status {status}")
-        return {"status": "ok", "execution_count": self.execution_count, "payload": [], "user_expressions": {}}
+        wake, waker = os.pipe()
+        interrupted = []
 
-    def interrupted(self, shell: Shell) -> tuple[str, str]:
-        """The signal went to the whole group: bash reports too, unless the cell holds it up."""
-        deadline = time.monotonic() + LAST_WORDS
-        while True:
-            try:
-                alive = shell.status(max(0.0, deadline - time.monotonic())) is not None
-            except KeyboardInterrupt:
-                continue
-            except TimeoutError:
-                shell.process.kill()
-                shell.process.wait()
-                alive = False
-            return "KeyboardInterrupt", "the cell was interrupted" if alive else self.renew(shell)
+        def interrupt(number: int, frame: Any) -> None:
+            interrupted.append(number)
+            if len(interrupted) == 1:
+                os.write(waker, b"i")
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            shell = self.bash = self.bash or Shell(self.parent.ip)
+            status = shell.run(code, environ, told.get("env_vars") or {}, wake)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            os.close(wake)
+            os.close(waker)
+        name = "KeyboardInterrupt" if interrupted else "CommandFailed"
+        if status is None:
+            return self.failed(name, self.renew(shell))
+        if interrupted:
+            return self.failed(name, "the cell was interrupted")
+        if status:
+            return self.failed(name, f"exit status {status}")
+        return {"status": "ok", "execution_count": self.execution_count, "payload": [], "user_expressions": {}}
 
     def renew(self, shell: Shell) -> str:
         code = shell.process.returncode

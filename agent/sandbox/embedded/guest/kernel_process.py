@@ -148,6 +148,8 @@ def use_packages_of(venv: Path) -> None:
     """Make the sandbox's own environment this process's: its packages come before those of the read-only one."""
     if ROOT in sys.path:
         sys.path.remove(ROOT)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory; the guest itself runs isolated, without it
     python = venv / "bin" / "python"
     if not python.exists():
         return

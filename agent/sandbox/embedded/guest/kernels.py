@@ -5,6 +5,7 @@ timeout. A kernel runs one request at a time; its owner sees to that.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -35,8 +36,9 @@ class KernelDied(Exception):
 
 
 class Kernel:
-    def __init__(self, process: Process, key: str, shell: str, iopub: str):
+    def __init__(self, process: Process, key: str, shell: str, iopub: str, passes_on: bool = False):
         self.process = process
+        self.passes_on = passes_on  # it hands interrupts on to its children itself, when they are ready for them
         self.session = Session(key=key.encode())
         context = zmq.asyncio.Context.instance()
         self.shell, self.iopub = context.socket(zmq.DEALER), context.socket(zmq.SUB)
@@ -106,7 +108,11 @@ class Kernel:
     async def nudge(self) -> None:
         await self.running.wait()  # before that the kernel would not take the signal for the cell's
         while True:
-            self.process.signal_group(signal.SIGINT)
+            if self.passes_on:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.process.pid, signal.SIGINT)
+            else:
+                self.process.signal_group(signal.SIGINT)
             await asyncio.sleep(NUDGE)
 
     def end(self, reason: str) -> None:
@@ -188,7 +194,7 @@ class Launcher:
             process = await self.zygote.spawn(request)
         except ConnectionError:
             process = await self.zygote.spawn(request)  # a fresh zygote
-        return Kernel(process, key, f"ipc://{base}-1", f"ipc://{base}-2")
+        return Kernel(process, key, f"ipc://{base}-1", f"ipc://{base}-2", passes_on=language == "bash")
 
     async def deno(self, cwd: Path, base: str, key: str) -> Kernel:
         ports = free_ports(5)

@@ -26,13 +26,18 @@ class ChartFormatter(BaseFormatter):
     print_method = ObjectName("_repr_e2b_chart_")
     _return_type = dict
 
+    def __call__(self, shown: Any) -> dict | None:
+        """By name, for the inline backend throws every registered printer of figures away."""
+        if any(f"{kind.__module__}.{kind.__name__}" == "matplotlib.figure.Figure" for kind in type(shown).__mro__):
+            return drawn(shown)
+        return super().__call__(shown)
+
 
 def prepare(shell: Any) -> None:
     display = shell.display_formatter
     data, chart = DataFormatter(parent=display), ChartFormatter(parent=display)
     for module in ("pandas", "pandas.core.frame"):  # where the class says it lives depends on pandas' version
         data.for_type_by_name(module, "DataFrame", columns)
-    chart.for_type_by_name("matplotlib.figure", "Figure", drawn)
     display.formatters["e2b/data"] = data
     display.formatters["e2b/chart"] = chart
 

@@ -135,10 +135,11 @@ class Gate:
             refusal = self._over(entry)
             if refusal:
                 return self._keep(entry | {"decision": "deny", "reason": refusal, "limit": True})
+            _sensible(session_usd)
             grant = None
             if session_usd is not None:
                 grant = {"kind": _kind(entry), "usd": session_usd}
-                self._grants[grant["kind"]] = _micro(session_usd)
+                self._grants[_kind(entry)] = _micro(session_usd)
             changes = {"decision": "allow", "reason": "approved", "by": by, "grant": grant, "held": self._worst(entry)}
             return self._keep(entry | changes)
 

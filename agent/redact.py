@@ -217,9 +217,8 @@ class Redactor:
             if 0 <= found < held:
                 held = found
         for window, pattern in _OPEN:
-            found = pattern.search(text, max(0, size - window))
-            if found:
-                held = min(held, found.start())
+            if phrase := pattern.search(text, max(0, size - window)):
+                held = min(held, phrase.start())
         for needle in self._needles:  # no cut through a value that is whole already
             found = text.find(needle, max(0, held - len(needle) + 1), held + len(needle) - 1)
             if 0 <= found < held:

@@ -7,7 +7,9 @@ import pytest
 from agent.loop.parse import parse
 
 F = "```"
-MARKDOWN = f'from pathlib import Path\nPath("README.md").write_text("""# Model\n\n{F}python\nimport torch\n{F}\n\nDone.\n""")'
+MARKDOWN = (
+    f'from pathlib import Path\nPath("README.md").write_text("""# Model\n\n{F}python\nimport torch\n{F}\n\nDone.\n""")'
+)
 
 CODE = [
     ("tags", "<code>\nprint(1)\n</code>", "print(1)"),
@@ -41,7 +43,11 @@ CODE = [
     ("code on the opening line", f"{F}python import os\nprint(os.sep)\n{F}", " import os\nprint(os.sep)".strip()),
     ("fence ending the last line", f"{F}python\nprint(1){F}", "print(1)"),
     ("fence in one line", f"{F}python print(1){F}", "print(1)"),
-    ("indented fence in a list", f"1. First:\n\n   {F}python\n   if True:\n       print(1)\n   {F}", "if True:\n    print(1)"),
+    (
+        "indented fence in a list",
+        f"1. First:\n\n   {F}python\n   if True:\n       print(1)\n   {F}",
+        "if True:\n    print(1)",
+    ),
     ("fence right after a list marker", f"- {F}python\n  print(1)\n  {F}", "print(1)"),
     ("quoted fence", f"> {F}python\n> print(1)\n> {F}", "print(1)"),
     ("fence after text on its line", f"Here it is: {F}python\nprint(1)\n{F}", "print(1)"),
@@ -61,18 +67,34 @@ CODE = [
     ("thinking tag", "<thinking>hm</thinking>\n<code>\nprint(1)\n</code>", "print(1)"),
     ("bracket think", "[THINK]hm[/THINK]<code>\nprint(1)\n</code>", "print(1)"),
     ("closing think alone", "I could <code>bad()</code> but no\n</think>\n\n<code>\nprint(1)\n</code>", "print(1)"),
-    ("think after a first sentence", "Sure.\n<think>bad: <code>bad()</code></think>\n<code>\nprint(1)\n</code>", "print(1)"),
+    (
+        "think after a first sentence",
+        "Sure.\n<think>bad: <code>bad()</code></think>\n<code>\nprint(1)\n</code>",
+        "print(1)",
+    ),
     (
         "reasoning channel",
         "<|channel|>analysis<|message|>I draft <code>bad()</code><|end|><|start|>assistant<|channel|>final<|message|>"
         "<code>\nprint(1)\n</code><|return|>",
         "print(1)",
     ),
-    ("think tags in a string", '<code>\nrow = "<think>a</think>b"\nprint(row)\n</code>', 'row = "<think>a</think>b"\nprint(row)'),
-    ("think lines in a long string", '<code>\nrow = """\n<think>\na\n</think>\n"""\n</code>', 'row = """\n<think>\na\n</think>\n"""'),
+    (
+        "think tags in a string",
+        '<code>\nrow = "<think>a</think>b"\nprint(row)\n</code>',
+        'row = "<think>a</think>b"\nprint(row)',
+    ),
+    (
+        "think lines in a long string",
+        '<code>\nrow = """\n<think>\na\n</think>\n"""\n</code>',
+        'row = """\n<think>\na\n</think>\n"""',
+    ),
     ("end token after the code", f"{F}python\nprint(1)\n{F}<|im_end|>", "print(1)"),
     ("end token instead of a closing mark", "<code>\nprint(1)\n<|im_end|>", "print(1)"),
-    ("chat tokens in a string", '<code>\nt = "<|im_start|>user<|im_end|>"\n</code>', 't = "<|im_start|>user<|im_end|>"'),
+    (
+        "chat tokens in a string",
+        '<code>\nt = "<|im_start|>user<|im_end|>"\n</code>',
+        't = "<|im_start|>user<|im_end|>"',
+    ),
     ("two blocks", "<code>\nprint(1)\n</code>\nThen\n<code>\nprint(2)\n</code>", "print(1)"),
     ("two fences", f"{F}python\nprint(1)\n{F}\nThen\n{F}python\nprint(2)\n{F}", "print(1)"),
     ("shell block first, then Python", f"{F}bash\npip install x\n{F}\n{F}python\nprint(1)\n{F}", "print(1)"),
@@ -80,18 +102,38 @@ CODE = [
     ("tags named in prose first", "I use `<code>` tags.\n<code>\nprint(1)\n</code>", "print(1)"),
     ("invented observation", "<code>\nprint(1)\n</code>\nObservation: 1\n<code>\nprint(2)\n</code>", "print(1)"),
     ("invented observation, code not closed", "<code>\nprint(1)\nObservation: 1", "print(1)"),
-    ("invented logs, code not closed", f"{F}python\nprint(1)\nExecution logs:\n1\nLast output from code snippet:\nNone", "print(1)"),
+    (
+        "invented logs, code not closed",
+        f"{F}python\nprint(1)\nExecution logs:\n1\nLast output from code snippet:\nNone",
+        "print(1)",
+    ),
     ("Observation in a string", '<code>\nprint("""\nObservation: 1\n""")\n</code>', 'print("""\nObservation: 1\n""")'),
-    ("name that reads like a heading", "<code>\nOutput: dict = {}\nprint(Output)\n</code>", "Output: dict = {}\nprint(Output)"),
-    ("closing tag in a string", '<code>\nprint("end with </code> please")\n</code>', 'print("end with </code> please")'),
-    ("closing tag in a long string", '<code>\ns = """\n</code>\n"""\nprint(s)\n</code>', 's = """\n</code>\n"""\nprint(s)'),
+    (
+        "name that reads like a heading",
+        "<code>\nOutput: dict = {}\nprint(Output)\n</code>",
+        "Output: dict = {}\nprint(Output)",
+    ),
+    (
+        "closing tag in a string",
+        '<code>\nprint("end with </code> please")\n</code>',
+        'print("end with </code> please")',
+    ),
+    (
+        "closing tag in a long string",
+        '<code>\ns = """\n</code>\n"""\nprint(s)\n</code>',
+        's = """\n</code>\n"""\nprint(s)',
+    ),
     ("closing tag in a comment", "<code>\n# not </code> yet\nprint(1)\n</code>", "# not </code> yet\nprint(1)"),
     ("closing tag behind a comment", "<code>\nprint(1)  # done</code>", "print(1)  # done"),
     ("fences in a string, tags", f"<code>\n{MARKDOWN}\n</code>", MARKDOWN),
     ("fences in a string, fence", f"{F}python\n{MARKDOWN}\n{F}", MARKDOWN),
-    ("fences in an f-string", f'{F}python\nx = f"""\n{F}\n{{1 + 1}}\n{F}\n"""\n{F}', f'x = f"""\n{F}\n{{1 + 1}}\n{F}\n"""'),
+    (
+        "fences in an f-string",
+        f'{F}python\nx = f"""\n{F}\n{{1 + 1}}\n{F}\n"""\n{F}',
+        f'x = f"""\n{F}\n{{1 + 1}}\n{F}\n"""',
+    ),
     ("shell line", "<code>\n!pip install -q trl\nimport trl\n</code>", "!pip install -q trl\nimport trl"),
-    ("shell line with a quote", "<code>\n!echo \"it's\"\nprint(1)\n</code>", "!echo \"it's\"\nprint(1)"),
+    ("shell line with a quote", '<code>\n!echo "it\'s"\nprint(1)\n</code>', '!echo "it\'s"\nprint(1)'),
     ("magic line", f"{F}python\n%matplotlib inline\nprint(1)\n{F}", "%matplotlib inline\nprint(1)"),
     ("shell output in a name", "<code>\nout = !ls\nprint(out)\n</code>", "out = !ls\nprint(out)"),
     (
@@ -105,10 +147,18 @@ CODE = [
     ("a syntax error is for the execution to tell", "<code>\nprint(1\nx = = 2\n</code>\nthen", "print(1\nx = = 2"),
     ("a string never closed", '<code>\nprint("a)\n</code>\nObservation: a', 'print("a)'),
     ("a long string never closed", '<code>\nprint("""a)\n</code>', 'print("""a)'),
-    ("final answer with text", "Done.\n<code>\nfinal_answer('All good: 3 rows.')\n</code>", "final_answer('All good: 3 rows.')"),
+    (
+        "final answer with text",
+        "Done.\n<code>\nfinal_answer('All good: 3 rows.')\n</code>",
+        "final_answer('All good: 3 rows.')",
+    ),
     ("Code: heading", f"Thought: x\nCode:\n{F}py\nprint(1)\n{F}", "print(1)"),
     ("not ASCII", "思考\n<code>\nprint('你好')\n</code>", "print('你好')"),
-    ("HTML in a string", '<code>\nh = "<pre><code>x</code></pre>"\nprint(h)\n</code>', 'h = "<pre><code>x</code></pre>"\nprint(h)'),
+    (
+        "HTML in a string",
+        '<code>\nh = "<pre><code>x</code></pre>"\nprint(h)\n</code>',
+        'h = "<pre><code>x</code></pre>"\nprint(h)',
+    ),
 ]
 PROSE = [
     ("plain answer", "The dataset has 300 rows and no duplicates."),
@@ -123,7 +173,10 @@ PROSE = [
     ("quoted tree", f"The folder:\n{F}\nruns/\n  a/\n{F}\nThat is all."),
     ("a text block", f"The log ends with\n{F}text\nloss 0.2\n{F}"),
     ("a diff", f"I changed this:\n{F}diff\n- a\n+ b\n{F}"),
-    ("settings with an explanation", f'These settings gave the best result, with a loss of 0.2:\n{F}json\n{{"lr": 1e-4}}\n{F}'),
+    (
+        "settings with an explanation",
+        f'These settings gave the best result, with a loss of 0.2:\n{F}json\n{{"lr": 1e-4}}\n{F}',
+    ),
     ("thoughts, then an answer", "<think>easy</think>\nIt is 4."),
     ("a table", "| a | b |\n|---|---|\n| 1 | 2 |"),
     ("Chinese", "数据集有 300 行。"),
@@ -143,7 +196,11 @@ REPAIR = [
     ("JSON tool call in a fence", f'{F}json\n{{"name": "x", "arguments": {{}}}}\n{F}', "tool calls"),
     ("JSON action", '{"action": "search", "action_input": "qwen"}', "tool calls"),
     ("tool_call tags", '<tool_call>\n{"name": "x", "arguments": {}}\n</tool_call>', "tool calls"),
-    ("function tags", "<tool_call>\n<function=x>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>", "tool calls"),
+    (
+        "function tags",
+        "<tool_call>\n<function=x>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>",
+        "tool calls",
+    ),
     ("ReAct", "Action: search\nAction Input: qwen", "tool calls"),
     ("Calling tools", "Calling tools:\n[{'id': 'call_1', 'function': {}}]", "tool calls"),
     ("structured output", '{"thought": "x", "code": "print(1)"}', "tool calls"),

@@ -98,9 +98,22 @@ def test_a_senseless_price_is_no_request(usd):
         call(usd=1, minutes=usd)
 
 
-HERE = "127.0.0.1:8000 http://localhost:3000/x http://[::1]/ /data/x ./runs/a file:///x 127.8.9.1".split()
-ELSEWHERE = r"""huggingface.co https://huggingface.co/x http://127.0.0.1@evil.org/ user/repo http://localhost.evil.org
-127.0.0.1.nip.io hf://datasets/x 0.0.0.0 //nas/share http://[x file://nas/x http://127.0.0.1\@evil.org 10.0.0.1""".split()
+HERE = ["127.0.0.1:8000", "http://localhost:3000/x", "http://[::1]/", "/data/x", "./runs/a", "file:///x", "127.8.9.1"]
+ELSEWHERE = [
+    r"huggingface.co",
+    r"https://huggingface.co/x",
+    r"http://127.0.0.1@evil.org/",
+    r"user/repo",
+    r"http://localhost.evil.org",
+    r"127.0.0.1.nip.io",
+    r"hf://datasets/x",
+    r"0.0.0.0",
+    r"//nas/share",
+    r"http://[x",
+    r"file://nas/x",
+    r"http://127.0.0.1\@evil.org",
+    r"10.0.0.1",
+]
 
 
 @pytest.mark.parametrize("where", [*HERE, "this machine"])

@@ -87,7 +87,9 @@ def _without_code(prose: str, found: list[blocks.Block], thoughts: str) -> Answe
         return _repair(prose, 'A shell block is not run. Write it as Python: !command, or subprocess.run(["command"]).')
     outside = _outside(prose, found)
     if any(block.lang in ("json", "jsonc", "json5") for block in found) and len(outside) < 40:
-        return _repair(prose, "A JSON block is not run. Call the tool in Python, or pass the value to final_answer(...).")
+        return _repair(
+            prose, "A JSON block is not run. Call the tool in Python, or pass the value to final_answer(...)."
+        )
     if any(block.lang in blocks.PYTHON and not block.code for block in found):
         return _repair(prose, "Your code block is empty.")
     if _BARE_CODE.search(outside) and blocks.does_something(_longest_code(outside)):

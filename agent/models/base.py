@@ -48,7 +48,8 @@ class Model(Protocol):
 
 @dataclass
 class Strings:
-    """Follows a growing text and says when one of these strings has come; cost linear in the text."""
+    """Follows a growing text and says when one of these strings has come; cost linear in the text. The answer of `feed`
+    is negative when the string began in an earlier piece."""
 
     strings: Sequence[str]
     _tail: str = field(default="", init=False)
@@ -57,9 +58,9 @@ class Strings:
         text = self._tail + piece
         found = [at for at in (text.find(string) for string in self.strings) if at >= 0]
         if found:
-            return max(0, min(found) - len(self._tail))
+            return min(found) - len(self._tail)
         keep = max((len(string) for string in self.strings), default=1) - 1
-        self._tail = text[len(text) - keep :] if keep else ""
+        self._tail = text[max(0, len(text) - keep) :] if keep else ""
         return None
 
 

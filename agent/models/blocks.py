@@ -12,7 +12,20 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-PYTHON = {"", "py", "py3", "python", "python2", "python3", "ipython", "ipython3", "pycon", "jupyter", "tool_code", "code"}
+PYTHON = {
+    "",
+    "py",
+    "py3",
+    "python",
+    "python2",
+    "python3",
+    "ipython",
+    "ipython3",
+    "pycon",
+    "jupyter",
+    "tool_code",
+    "code",
+}
 SHELL = {"bash", "sh", "shell", "zsh", "console", "terminal", "shell-session", "powershell", "cmd", "bat"}
 FILENAME = "<model answer>"
 MOST_CHECKS = 64  # compiler runs for one block: past it the last possible end counts

@@ -23,7 +23,16 @@ from agent.models.stream import Exchange, Peer, Seen, Timeouts
 from agent.models.thoughts import strip
 from agent.models.wire import Wire, client_for
 
-OPTIONAL = ("stream_options", "reasoning_effort", "chat_template_kwargs", "top_k", "min_p", "top_p", "temperature", "stop")
+OPTIONAL = (
+    "stream_options",
+    "reasoning_effort",
+    "chat_template_kwargs",
+    "top_k",
+    "min_p",
+    "top_p",
+    "temperature",
+    "stop",
+)
 LEAST_ROOM = 256
 
 

@@ -106,7 +106,9 @@ def said(body: str) -> str:
             found = found[0]
         if not isinstance(found, dict):
             break
-        found = found.get("error") or found.get("message") or found.get("detail") or found.get("msg") or json.dumps(found)
+        found = (
+            found.get("error") or found.get("message") or found.get("detail") or found.get("msg") or json.dumps(found)
+        )
     return str(found)
 
 

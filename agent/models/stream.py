@@ -192,11 +192,15 @@ class Exchange:
 
     def _garbage(self, data: bytes) -> Garbage:
         piece = scrub(data[:120].decode(errors="replace"), self.peer.key)[:60]
-        return Garbage(f"{self.peer.url} does not speak the OpenAI protocol (it sent: {piece}). Check the address: /v1?")
+        return Garbage(
+            f"{self.peer.url} does not speak the OpenAI protocol (it sent: {piece}). Check the address: /v1?"
+        )
 
     def _told(self, payload: Any) -> ModelError:
         inner = payload.get("error") if isinstance(payload, dict) else payload
-        code = next((x for x in (inner, payload) if isinstance(x, dict) and isinstance(x.get("code"), int)), {}).get("code")
+        code = next((x for x in (inner, payload) if isinstance(x, dict) and isinstance(x.get("code"), int)), {}).get(
+            "code"
+        )
         return self.peer.error(code if code and code >= 400 else 500, json.dumps(payload))
 
     def _document(self, data: bytes) -> None:
@@ -259,6 +263,8 @@ class Exchange:
         keep = self.watch.feed(piece) if self.watch else None
         if keep is not None:
             self._closed = True
+            if keep < 0:
+                self.seen.parts, keep = [self.seen.text[:keep]], 0
             self.seen.late.append(piece[keep:])
             piece = piece[:keep]
         if piece:

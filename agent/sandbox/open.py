@@ -6,7 +6,8 @@ deadlines, interrupt before kill, a lifetime that is extended while work runs, a
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
@@ -112,6 +113,9 @@ class Sandbox:
         self.side: Context | None = None  # a second kernel, from which the first is signalled
         self.signals: SimpleQueue[tuple[int, str]] = SimpleQueue()
         self.cells = 0
+        self.held = 0  # host calls under way: their time does not count towards a cell's deadline
+        self.held_since = self.held_seconds = 0.0
+        self.hold_lock = threading.Lock()
         self.extended = time.monotonic()
 
     @property
@@ -198,21 +202,42 @@ class Sandbox:
 
     def watch(self, number: int, deadline: float | None, done: threading.Event, stopped: list[str]) -> None:
         """Beside each cell: its deadline, its interrupt, and the sandbox's lifetime."""
-        end = time.monotonic() + deadline if deadline else None
+        started, held_before = time.monotonic(), self.held_time()
         while not done.is_set():
-            rest = EXTEND_EVERY if end is None else min(EXTEND_EVERY, max(0.0, end - time.monotonic()))
+            used = time.monotonic() - started - (self.held_time() - held_before)
+            rest = EXTEND_EVERY if deadline is None else min(EXTEND_EVERY, max(0.02, deadline - used))
             try:
                 cell, reason = self.signals.get(timeout=rest)
             except Empty:
                 cell, reason = number, ""
-                if end is not None and time.monotonic() >= end:
+                used = time.monotonic() - started - (self.held_time() - held_before)
+                if deadline is not None and used >= deadline:
                     reason = "deadline"
-                else:
+                elif time.monotonic() - self.extended >= EXTEND_EVERY:
                     self.extend()
             if cell == number and reason and not done.is_set():
                 stopped.append(reason)
                 self.stop_cell(done)
                 return
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """While the host works for the cell, or a person thinks, the cell's deadline stands still."""
+        with self.hold_lock:
+            self.held += 1
+            if self.held == 1:
+                self.held_since = time.monotonic()
+        try:
+            yield
+        finally:
+            with self.hold_lock:
+                self.held -= 1
+                if self.held == 0:
+                    self.held_seconds += time.monotonic() - self.held_since
+
+    def held_time(self) -> float:
+        with self.hold_lock:
+            return self.held_seconds + (time.monotonic() - self.held_since if self.held else 0.0)
 
     def stop_cell(self, done: threading.Event) -> None:
         """SIGINT, then SIGKILL. The cell's own thread sees the end come down its stream."""

@@ -89,7 +89,9 @@ class Database:
         except sqlite3.Error as error:
             raise _refusal(error, path) from error
         except OSError as error:
-            kind = {errno.ENOSPC: "full", errno.EROFS: "read-only", errno.EACCES: "read-only"}.get(error.errno, "disk")
+            kind = {errno.ENOSPC: "full", errno.EROFS: "read-only", errno.EACCES: "read-only"}.get(
+                error.errno or 0, "disk"
+            )
             text = f"Session log {path}: {error.strerror}. Check the folder, its owner, the disk."
             raise StoreError(text, kind) from error
         try:

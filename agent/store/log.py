@@ -5,6 +5,7 @@ either happened or raised StoreError, never half. Threads and processes may use 
 """
 
 import asyncio
+import hashlib
 import json
 import sqlite3
 import threading
@@ -242,8 +243,10 @@ class Store:
             return claims.running_in(connection, session) is not None
 
     def once(self, key: str, session: str | None = None) -> Slot:
-        """For an act that must not happen twice, by a key that is the same when it is tried again."""
-        return claims.once(self._database, self._json, key, session)
+        """For an act that must not happen twice, by a key that is the same when it is tried again.
+
+        Only the key's hash is stored: it may hold anything, and it stays the same whatever is registered as secret."""
+        return claims.once(self._database, self._json, hashlib.sha256(key.encode()).hexdigest(), session)
 
     # inside
 
@@ -299,7 +302,7 @@ class Store:
 
 
 def _session(row: tuple) -> Session:
-    return Session(*row[:8], pinned=bool(row[8]), last_seq=row[9])
+    return Session(*(*row[:8], bool(row[8]), row[9]))
 
 
 def _unknown(session: str) -> StoreError:

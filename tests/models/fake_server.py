@@ -78,8 +78,11 @@ class FakeServer:
                 size = int(self.headers.get("content-length") or 0)
                 outer.post(self, json.loads(self.rfile.read(size) or b"{}"))
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._http.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128
+            daemon_threads = True
+
+        self._http = Server(("127.0.0.1", port), Handler)
         self.port = self._http.server_address[1]
         self.root = f"http://127.0.0.1:{self.port}"
         self.url = f"{self.root}/v1"
@@ -97,7 +100,9 @@ class FakeServer:
 
     def get(self, handler: BaseHTTPRequestHandler) -> None:
         if self.faults and self.faults[0] == "loading":
-            return self._json(handler, 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}})
+            return self._json(
+                handler, 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+            )
         if self.faults and self.faults[0] == "mute":
             return self._hold(handler)
         if self.key and handler.headers.get("authorization") != f"Bearer {self.key}":
@@ -117,7 +122,11 @@ class FakeServer:
                 model["max_model_len"] = self.window
             pages["/version"] = {"version": "0.26.0"}
         if self.kind == "sglang":
-            pages["/get_server_info"] = {"context_length": self.window, "version": "0.5.9", "model_path": self.models[0]}
+            pages["/get_server_info"] = {
+                "context_length": self.window,
+                "version": "0.5.9",
+                "model_path": self.models[0],
+            }
         if self.kind == "llamacpp":
             for model in listed:
                 model["meta"] = {"n_ctx_train": 262144}
@@ -156,6 +165,7 @@ class FakeServer:
         if fault == "slow":
             return self._hold(handler)
         if fault == "close":
+            handler.close_connection = True
             return None
         if fault in ("html", "text"):
             return self._raw(handler, b"<html>nginx</html>" if fault == "html" else b"hello there\n", "text/html")
@@ -163,7 +173,9 @@ class FakeServer:
         if fault == "no-stream":
             message = {"role": "assistant", "content": "".join(d.get("content") or "" for d in deltas)}
             choice = {"index": 0, "message": message, "finish_reason": finish}
-            return self._json(handler, 200, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 5}})
+            return self._json(
+                handler, 200, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+            )
         self._stream(handler, body, fault, deltas, finish)
 
     def _refusal(self, handler: BaseHTTPRequestHandler, fault: str, body: dict) -> tuple | None:
@@ -267,7 +279,12 @@ class FakeServer:
         self._raw(handler, json.dumps(payload).encode(), "application/json", status, headers)
 
     def _raw(
-        self, handler: BaseHTTPRequestHandler, data: bytes, content_type: str, status: int = 200, headers: dict | None = None
+        self,
+        handler: BaseHTTPRequestHandler,
+        data: bytes,
+        content_type: str,
+        status: int = 200,
+        headers: dict | None = None,
     ) -> None:
         handler.send_response(status)
         for name, value in {"content-type": content_type, "content-length": str(len(data)), **(headers or {})}.items():

@@ -129,7 +129,9 @@ def test_fields_beyond_openai_go_only_to_servers_that_take_them():
 
 
 def test_a_profile_decides_about_stops_and_thinking(tmp_path):
-    profile = Profile("vllm", 8192, send_stops=True, leads=False, extra={"chat_template_kwargs": {"enable_thinking": False}})
+    profile = Profile(
+        "vllm", 8192, send_stops=True, leads=False, extra={"chat_template_kwargs": {"enable_thinking": False}}
+    )
     profile.save(tmp_path, "http://x/v1", "m")
     assert load_profile(tmp_path, "http://x/v1", "m") == profile
     with FakeServer(thinks="hm") as server:
@@ -140,7 +142,9 @@ def test_a_profile_decides_about_stops_and_thinking(tmp_path):
 
 def test_list_contents_are_flattened():
     with FakeServer() as server:
-        model_for(server).generate([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}])
+        model_for(server).generate(
+            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
+        )
         assert server.requests[0]["messages"] == [{"role": "user", "content": "a\nb"}]
 
 
@@ -205,7 +209,10 @@ def test_each_fault_is_the_error_it_is(fault, kind):
 
 
 def test_an_answer_of_thoughts_alone_is_empty():
-    with FakeServer(answer="", thinks="hm") as server, pytest.raises(errors.EmptyAnswer, match="only thoughts") as caught:
+    with (
+        FakeServer(answer="", thinks="hm") as server,
+        pytest.raises(errors.EmptyAnswer, match="only thoughts") as caught,
+    ):
         model_for(server).generate(ASK)
     assert caught.value.reply.reasoning == "hm"
 
@@ -362,7 +369,21 @@ def test_fifty_calls_at_once_are_not_mixed():
 
 @pytest.mark.parametrize(
     "fault",
-    ["401", "403", "404", "429:99", "500", "cut", "garbage", "html", "empty", "length", "close", "error", "overflow:vllm"],
+    [
+        "401",
+        "403",
+        "404",
+        "429:99",
+        "500",
+        "cut",
+        "garbage",
+        "html",
+        "empty",
+        "length",
+        "close",
+        "error",
+        "overflow:vllm",
+    ],
 )
 def test_the_key_is_in_no_exception_or_notice(fault):
     lines: list[str] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ORDINARY = 4711  # a uid that owns nothing
+PRODUCT = ("-m", "agent")
 
 
 @dataclass
@@ -37,11 +38,13 @@ class Served:
 
 
 @contextmanager
-def serving(home: Path, *arguments: str, ordinary: bool = False, **environment: str) -> Iterator[Served]:
-    """A server with its own home folder; stopped with SIGTERM at the end."""
+def serving(
+    home: Path, *arguments: str, ordinary: bool = False, program: tuple[str, ...] = PRODUCT, **environment: str
+) -> Iterator[Served]:
+    """A server with its own home folder; stopped with SIGTERM at the end. `program` starts it."""
     home.mkdir(parents=True, exist_ok=True)
     ready, tell = os.pipe()
-    command = [sys.executable, "-m", "agent", "sandbox", "serve", "--port", "0", "--tell-fd", str(tell), *arguments]
+    command = [sys.executable, *program, "sandbox", "serve", "--port", "0", "--tell-fd", str(tell), *arguments]
     if ordinary:
         os.chown(home, ORDINARY, ORDINARY)
         command = as_ordinary_user(command, home)

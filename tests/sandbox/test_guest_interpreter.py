@@ -1,7 +1,8 @@
-"""The code interpreter of the guest, over real HTTP, in a real guest process with real kernels, driven by the real SDK."""
+"""The guest's code interpreter over real HTTP: a real guest process with real kernels, driven by the real SDK."""
 
 import base64
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -18,7 +19,6 @@ import pytest
 from e2b import NotFoundException, SandboxException
 from e2b.connection_config import ConnectionConfig
 from e2b_code_interpreter import Sandbox
-
 
 ROOT = Path(__file__).parents[2]
 RUNNER = """
@@ -59,8 +59,6 @@ class Running:
     """A guest process and an SDK sandbox that points at it."""
 
     def __init__(self, home: Path, run: Path, path: str):
-        import json
-
         envs = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "USER": "user", "TERM": "xterm"}
         command = [sys.executable, "-I", "-c", RUNNER, str(ROOT), str(home), str(run), json.dumps(envs)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -69,7 +67,11 @@ class Running:
         self.home = home
         config = ConnectionConfig(sandbox_url=self.url, api_key="e2b_" + "0" * 40)
         self.sandbox = Sandbox(
-            sandbox_id="guest", sandbox_domain=None, envd_version="0.6.3", envd_access_token="", connection_config=config
+            sandbox_id="guest",
+            sandbox_domain=None,
+            envd_version="0.6.3",
+            envd_access_token="",
+            connection_config=config,
         )
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
@@ -243,7 +245,6 @@ def test_a_figure_left_open_gives_a_picture_and_its_chart(guest):
         import matplotlib.pyplot as plt
         plt.bar(["a", "b"], [3, 4])
         plt.title("bars")
-        plt.gcf().show
         None
         """
     )
@@ -251,9 +252,7 @@ def test_a_figure_left_open_gives_a_picture_and_its_chart(guest):
     (result,) = execution.results
     assert base64.b64decode(result.png).startswith(b"\x89PNG")
     assert result.chart.type == "bar" and result.chart.title == "bars"
-    assert [(bar.label, bar.value) for bar in result.chart.elements] == [("a", "3"), ("b", "4")] or [
-        (bar.label, float(bar.value)) for bar in result.chart.elements
-    ] == [("a", 3.0), ("b", 4.0)]
+    assert [(bar.label, float(bar.value)) for bar in result.chart.elements] == [("a", 3.0), ("b", 4.0)]
 
 
 def test_matplotlib_and_pandas_are_not_imported_for_a_plain_cell(guest):
@@ -349,10 +348,10 @@ def test_a_dead_fork_server_is_replaced(tmp_path):
         guest.run("x = 1")
         (kernel,) = children(guest.zygote)
         os.kill(guest.zygote, signal.SIGKILL)
+        wait_until(lambda: not alive(kernel))
         assert guest.run("x").error.name == "ContextRestarting"
         assert guest.run("x = 2; x").text == "2"
         assert stdout(guest.run("echo b", language="bash")) == "b\n"
-        assert not Path(f"/proc/{kernel}").exists() or "Z" in Path(f"/proc/{kernel}/stat").read_text()
 
 
 def test_input_and_sys_exit_are_errors_and_nothing_hangs(guest):
@@ -414,9 +413,9 @@ def test_restarting_a_busy_context_ends_its_cell_with_the_reason(guest):
 
 
 def test_wrong_requests_are_told_in_one_sentence(guest):
-    with pytest.raises(SandboxException, match="400.*does not exist"):
+    with pytest.raises(SandboxException, match=r"400.*does not exist"):
         guest.sandbox.create_code_context(cwd="/nowhere")
-    with pytest.raises(SandboxException, match="400.*cobol"):
+    with pytest.raises(SandboxException, match=r"400.*cobol"):
         guest.run("1", language="cobol")
     for language in ("r", "java", "javascript"):
         with pytest.raises(SandboxException, match="501"):

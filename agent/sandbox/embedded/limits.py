@@ -6,6 +6,7 @@ nproc), `Cage` their share that cgroups hold for the whole jail. Where no cgroup
 """
 
 import os
+import resource
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,14 +41,21 @@ class Limits:
 
 def rlimits(limits: Limits) -> list[str]:
     """Arguments for `prlimit`, to be run inside the jail as its user. The data segment is capped, never the address
-    space: CUDA and others reserve far more addresses than they ever use."""
-    return [
-        f"--nproc={limits.pids}",
-        f"--data={limits.memory_mb * MB}",
-        "--core=0",
-        f"--fsize={(limits.file_mb or limits.disk_mb) * MB}",
-        "--nofile=4096",
-    ]
+    space: CUDA and others reserve far more addresses than they ever use. A cap this process has itself is not raised,
+    which a user without privileges could not do."""
+    wanted = {
+        "nproc": limits.pids,
+        "data": limits.memory_mb * MB,
+        "core": 0,
+        "fsize": (limits.file_mb or limits.disk_mb) * MB,
+        "nofile": 4096,
+    }
+    return [f"--{name}={_within_own(name, value)}" for name, value in wanted.items()]
+
+
+def _within_own(name: str, value: int) -> int:
+    hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 class Cage:

@@ -12,15 +12,21 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from ipykernel.kernelbase import Kernel
 
 from .kernel_process import change_environ
 
-# Names of ours start with __sandbox; pairs arrive NUL-separated, as data.
+# Names of ours start with __sandbox; pairs arrive NUL-separated, as data. A signal between fork and exec can leave a
+# child that takes itself for the shell: it must not answer for it.
 PRELUDE = r"""
 PS1= PS2=; set +o history +H
+__sandbox_end() {
+    local status=${3-$?}
+    [[ $BASHPID == "$$" ]] || exit 130
+    echo "end $1 $status" >&"$2"
+}
 __sandbox_push() {
     local pair name; __sandbox_saved=()
     while IFS= read -r -d '' pair; do
@@ -84,7 +90,7 @@ class Shell:
         # Two lines, of which an interrupt ends the first. A signal before "begin" could hit bash while it reads them.
         self.tell(
             f"echo begin {self.number} >&{self.report}; source {self.cell} </dev/null {self.report}>&-\n"
-            f'echo end {self.number} "$?" >&{self.report}'
+            f"__sandbox_end {self.number} {self.report}"
         )
         status = self.follow(interrupts)
         if env_vars and status is not None:
@@ -103,6 +109,8 @@ class Shell:
                 for line in lines:
                     word, number, *status = line.split()
                     if int(number) == self.number and word == b"end":
+                        if sent:  # also for a child that was forked a moment after the first
+                            os.killpg(0, signal.SIGINT)
                         return int(status[0])
                     begun = begun or int(number) == self.number
             elif self.gone in ready:
@@ -114,7 +122,7 @@ class Shell:
             elif sent and not ready:
                 os.killpg(0, signal.SIGINT)
                 # It may have met the second line instead of the cell. An answer too many is known by its number.
-                self.tell(f"\necho end {self.number} 130 >&{self.report}")
+                self.tell(f"\n__sandbox_end {self.number} {self.report} 130")
                 if time.monotonic() > deadline:
                     self.process.kill()
 
@@ -128,7 +136,7 @@ class BashKernel(Kernel):
     implementation = "bash"
     implementation_version = "1"
     banner = "bash"
-    language_info = {"name": "bash", "mimetype": "text/x-sh", "file_extension": ".sh"}
+    language_info: ClassVar = {"name": "bash", "mimetype": "text/x-sh", "file_extension": ".sh"}
     bash: Shell | None = None
 
     def set_parent(self, ident: Any, parent: dict, channel: str = "shell") -> None:
@@ -138,7 +146,12 @@ class BashKernel(Kernel):
                 stream.set_parent(parent)
 
     async def do_execute(
-        self, code: str, silent: bool, *args: Any, cell_meta: dict | None = None, cell_id: str | None = None, **rest: Any
+        self,
+        code: str,
+        silent: bool,
+        *args: Any,
+        cell_meta: dict | None = None,
+        **rest: Any,
     ) -> dict:
         told = cell_meta or {}
         environ = told.get("environ") or {}

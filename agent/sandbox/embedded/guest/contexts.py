@@ -58,7 +58,7 @@ class Context:
         """The kernel, started anew where the last one ended or failed to start."""
         while True:
             starting = self.kernel
-            if starting is None or starting.done() and (starting.cancelled() or starting.exception()):
+            if starting is None or (starting.done() and (starting.cancelled() or starting.exception())):
                 starting = self.start()
             await asyncio.wait([starting])
             if starting.cancelled():
@@ -114,9 +114,10 @@ class Context:
         if kernel:
             kernel.end(reason)
         current = self.kernel
-        if current and current.done() and not current.cancelled() and not current.exception():
-            if current.result() is kernel or current.result().process.ended.done():
-                self.start()
+        if current is None or not current.done() or current.cancelled() or current.exception():
+            return
+        if current.result() is kernel or current.result().process.ended.done():
+            self.start()
 
 
 def note_failure(kernel: asyncio.Task[Kernel]) -> None:

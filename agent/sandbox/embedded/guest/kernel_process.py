@@ -120,7 +120,7 @@ def run(request: dict) -> None:
 
     kernel_class = PythonKernel
     if request["language"] == "bash":
-        from .bash import BashKernel as kernel_class  # noqa: N813
+        from .bash import BashKernel as kernel_class
     app = App.instance(
         kernel_class=kernel_class,
         transport="ipc",

@@ -66,7 +66,8 @@ class Kernel:
             done, _ = await asyncio.wait(awaited, timeout=NUDGE, return_when=asyncio.FIRST_COMPLETED)
         (awaited - {self.process.ended}).pop().cancel()
         if not self.ready.is_set():
-            self.end(self.process.ended.done() and self.epitaph() or f"it did not start within {START_TIMEOUT:g} s")
+            if not self.process.ended.done():
+                self.end(f"it did not start within {START_TIMEOUT:g} s")
             await self.process.ended
             raise KernelDied(self.epitaph())
 

@@ -38,6 +38,7 @@ class Stream(OutStream):
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.draining = threading.RLock()
         self.unsent = 0
+        self.sending = False
         self.parent: dict | None = None
         self.key: frozenset = frozenset()
         threading.Thread(target=self.watch, name=f"{name} capture", daemon=True).start()
@@ -92,7 +93,7 @@ class Stream(OutStream):
         if not self._is_master_process() or self.pub_thread is None:
             return
         self.drain()
-        if not self._buffers:
+        if not self._buffers and not self.sending:
             return
         if threading.current_thread() is self.pub_thread.thread:
             self._flush()
@@ -103,5 +104,9 @@ class Stream(OutStream):
         sent.wait()
 
     def _flush(self) -> None:
+        self.sending = (
+            True  # set before the buffers empty: whoever finds them empty must know that they are not sent yet
+        )
         self.unsent = 0
         super()._flush()
+        self.sending = False

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = str(Path(__file__).resolve().parents[len(__package__.split("."))])
-LAUNCH = "import importlib, sys; sys.path.insert(0, sys.argv[1]); importlib.import_module(sys.argv[2]).adopt(sys.argv[3])"
+LAUNCH = (
+    "import importlib, sys; sys.path.insert(0, sys.argv[1]); importlib.import_module(sys.argv[2]).adopt(sys.argv[3])"
+)
 # What a kernel needs sooner or later in its start and first cell: imported once, here, it costs no kernel anything.
 PRELOAD = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.debugger", "pdb", "subprocess")
 

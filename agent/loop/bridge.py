@@ -1,0 +1,221 @@
+"""The host's end of tool calls from the sandbox: every request is untrusted and is checked before anything happens.
+
+Allow-list, size, schema, policy, once-only for what costs; each request is answered, whatever goes wrong. Calls run in
+worker threads, so parallel calls are parallel. Secrets are taken out of results before they go in.
+"""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any
+
+from agent.loop.endings import ApprovalNeeded, TurnEnded
+from agent.policy import Allow, Ask, Decision, Deny, Gate, Request, Risk
+from agent.redact import Redactor
+from agent.store.claims import Slot
+from agent.toolbox import Tool
+from tools.context import Context, ToolError, inside
+
+NUMBER = re.compile(r"[0-9a-f]{32}")
+LARGEST_RESULT = 64 * 1024 * 1024
+LARGEST_SHOWN = 200_000
+MOST_AT_ONCE = 16
+log = logging.getLogger(__name__)
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+
+class Bridge:
+    """`answer` delivers a reply's JSON to the sandbox under the request's id; `once` opens the store's slot for an act."""
+
+    def __init__(
+        self,
+        tools: dict[str, Tool],
+        gate: Gate,
+        emit: Emit,
+        context: Context,
+        once: Callable[[str], Slot],
+        redactor: Redactor,
+    ):
+        self.tools, self.gate, self.emit, self.context, self.once = tools, gate, emit, context, once
+        self.redactor = redactor
+        self.answer: Callable[[str, str], None] = lambda number, reply: None
+        self.on_ending: Callable[[], None] = lambda: None
+        self.ending: TurnEnded | None = None
+        self.step = 0
+        self.seen: set[str] = set()
+        self.asked: dict[str, SimpleQueue[Decision]] = {}
+        self.lock = threading.Lock()
+        self.pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="tool")
+
+    # -- from the sandbox --------------------------------------------------------------------------------------------
+
+    def receive(self, message: Any) -> None:
+        """A request off the result stream. Returns at once; a malformed one is dropped, for it names no place to answer
+        to, and one that was seen before is not served again."""
+        if not isinstance(message, dict) or not NUMBER.fullmatch(str(message.get("id"))):
+            log.warning("a malformed request came out of the sandbox and was dropped")
+            return
+        with self.lock:
+            if message["id"] in self.seen:
+                return
+            self.seen.add(message["id"])
+        self.pool.submit(copy_context().run, self.serve, message)
+
+    def serve(self, message: dict[str, Any]) -> None:
+        number = message["id"]
+        try:
+            reply = {"result": self.handle(number, str(message.get("tool")), message.get("arguments"))}
+        except TurnEnded as ending:
+            self.ending = ending
+            reply = {"error": ending.reason}
+        except ToolError as error:
+            reply = {"error": str(error)}
+        except BaseException:  # the sandbox waits for this reply, whatever happened
+            log.exception("tool call %s failed", message.get("tool"))
+            reply = {"error": f"{message.get('tool')} failed inside. The host's log has the details; try another way."}
+        try:
+            text = json.dumps(self.redactor.value(reply))
+        except (TypeError, ValueError):
+            text = json.dumps({"error": f"{message.get('tool')} gave a result that is not JSON."})
+        if len(text) > LARGEST_RESULT:
+            text = json.dumps({"error": f"The result is {len(text)} bytes, which is too large. Ask for less."})
+        try:
+            self.answer(number, text)
+        except Exception:
+            log.exception("a tool's reply could not be delivered")  # the sandbox is gone; its cell ends by itself
+        if self.ending:
+            self.on_ending()
+
+    # -- one call ----------------------------------------------------------------------------------------------------
+
+    def handle(self, number: str, name: str, arguments: Any, origin: str = "model") -> Any:
+        """Check, ask, do. Raises ToolError with words for the caller."""
+        tool = self.tools.get(name)
+        if tool is None:
+            raise ToolError(f"There is no tool '{name}'. There are: {', '.join(sorted(self.tools))}.")
+        if not isinstance(arguments, dict):
+            raise ToolError(f"The arguments of {name} must be a dict. It is {tool.signature_text()}")
+        checked = tool.check(arguments)
+        called = {"id": number, "tool": name, "step": self.step}
+        self.emit("tool_call", {**called, "arguments": arguments, "origin": origin})
+        started = time.monotonic()
+        try:
+            result = self.perform(number, tool, checked, origin)
+        except BaseException as error:
+            told = str(error) if isinstance(error, ToolError | TurnEnded) else f"{type(error).__name__}: {error}"
+            self.emit("tool_result", {**called, "ok": False, "seconds": time.monotonic() - started, "error": told})
+            if isinstance(error, ToolError | TurnEnded):
+                raise
+            log.exception("tool %s raised", name)
+            raise ToolError(f"{name} failed: {told}") from error
+        self.emit("tool_result", {**called, "ok": True, "seconds": time.monotonic() - started, "result": shown(result)})
+        return result
+
+    def perform(self, number: str, tool: Tool, arguments: dict[str, Any], origin: str) -> Any:
+        stake = tool.stake(arguments)
+        request = Request(
+            id=number,
+            tool=tool.name,
+            arguments=arguments,
+            risk=Risk(tool.risk),
+            what=stake.what,
+            where=stake.where,
+            usd=stake.usd,
+            usd_max=stake.usd_max,
+            minutes=stake.minutes,
+            origin=origin,
+        )
+        decision = self.allowed(request)
+        if not request.gated:
+            return self.run(tool, arguments)
+        if not decision.execute:
+            if decision.finished:
+                return decision.result
+            raise ToolError("This very call is already under way. Its outcome will be in the first one's result.")
+        return self.run_once(request, tool, arguments)
+
+    def allowed(self, request: Request) -> Allow:
+        """The gate's word; a person's, where the gate asks for it."""
+        self.asked.setdefault(request.id, SimpleQueue())  # before anybody can answer
+        decision = self.gate.decide(request)
+        if request.gated or isinstance(decision, Deny):
+            self.record(decision)
+        if isinstance(decision, Ask):
+            decision = self.wait(request.id)
+        if isinstance(decision, Allow):
+            return decision
+        assert isinstance(decision, Deny)
+        if decision.needs_approval:
+            raise ApprovalNeeded(decision.reason)
+        raise ToolError(f"Not allowed: {decision.reason}. Do not try the same call again.")
+
+    def wait(self, number: str) -> Decision:
+        """Until the person answers, or the turn is cancelled."""
+        self.emit("state", {"state": "waiting", "reason": "a person's approval"})
+        answer = self.asked[number].get()
+        self.record(answer)
+        self.emit("state", {"state": "running"})
+        self.context.check()
+        return answer
+
+    def run_once(self, request: Request, tool: Tool, arguments: dict[str, Any]) -> Any:
+        """An act that costs, publishes or deletes: begun in the store before it is done, so that a crash in between is
+        seen as what it is, an act whose outcome nobody knows, and never repeated by itself."""
+        with self.once(request.fingerprint()) as slot:
+            if slot.state == "done":
+                return slot.result
+            if slot.state != "new":
+                self.emit("approval", self.gate.settle(request.id))
+                raise ToolError(
+                    f"{tool.name} was begun before with these arguments and its outcome is not known. "
+                    "Look whether it happened before you do anything like it again."
+                )
+            try:
+                result = self.run(tool, arguments)
+            except ToolError:
+                slot.abandon()
+                self.emit("approval", self.gate.settle(request.id, 0.0))
+                raise
+            slot.finish(result)
+        usd = result.get("usd") if isinstance(result, dict) else None
+        self.emit("approval", self.gate.settle(request.id, usd if isinstance(usd, int | float) else None, result))
+        return result
+
+    def run(self, tool: Tool, arguments: dict[str, Any]) -> Any:
+        self.context.check()
+        with inside(self.context):
+            return tool.function(**arguments)
+
+    # -- from the person ---------------------------------------------------------------------------------------------
+
+    def approve(self, number: str, session_usd: float | None = None) -> None:
+        self.asked[number].put(self.gate.approve(number, session_usd))
+
+    def refuse(self, number: str, reason: str = "") -> None:
+        self.asked[number].put(self.gate.refuse(number, reason))
+
+    def cancel(self) -> None:
+        """Running tools see the context's flag; whoever waits for a person is told no."""
+        self.context.cancel.set()
+        for number in list(self.asked):
+            with suppress(KeyError):  # not decided yet: it will see the flag
+                self.refuse(number, "the turn was cancelled")
+
+    def record(self, decision: Decision) -> None:
+        self.emit("approval", decision.record)
+
+
+def shown(result: Any) -> Any:
+    """A result as it is kept in the log: whole unless it is large; the model and the sandbox got all of it."""
+    text = json.dumps(result, default=str)
+    if len(text) <= LARGEST_SHOWN:
+        return result
+    return {"type": "text", "text": text[:LARGEST_SHOWN], "note": f"cut: {len(text)} characters in all"}

@@ -63,6 +63,7 @@ class Settings(BaseModel):
     e2b_sandbox_url: Url | None = None
     e2b_template: str | None = None
     hf_token: SecretStr | None = None
+    model_key: SecretStr | None = None
 
     max_usd: Annotated[float, Field(ge=0)] | None = None
     max_minutes: Annotated[float, Field(gt=0)] | None = None

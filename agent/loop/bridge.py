@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
@@ -33,7 +33,7 @@ Emit = Callable[[str, dict[str, Any]], None]
 
 
 class Bridge:
-    """`answer` delivers a reply's JSON to the sandbox under the request's id; `once` opens the store's slot for an act."""
+    """`answer` delivers a reply's JSON to the sandbox by the request's id; `once` opens the store's slot for an act."""
 
     def __init__(
         self,
@@ -43,9 +43,10 @@ class Bridge:
         context: Context,
         once: Callable[[str], Slot],
         redactor: Redactor,
+        hold: Callable[[], AbstractContextManager[None]] = nullcontext,
     ):
         self.tools, self.gate, self.emit, self.context, self.once = tools, gate, emit, context, once
-        self.redactor = redactor
+        self.redactor, self.hold = redactor, hold
         self.answer: Callable[[str, str], None] = lambda number, reply: None
         self.on_ending: Callable[[], None] = lambda: None
         self.ending: TurnEnded | None = None
@@ -72,7 +73,8 @@ class Bridge:
     def serve(self, message: dict[str, Any]) -> None:
         number = message["id"]
         try:
-            reply = {"result": self.handle(number, str(message.get("tool")), message.get("arguments"))}
+            with self.hold():
+                reply = {"result": self.handle(number, str(message.get("tool")), message.get("arguments"))}
         except TurnEnded as ending:
             self.ending = ending
             reply = {"error": ending.reason}

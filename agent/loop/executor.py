@@ -1,7 +1,7 @@
 """Runs the model's cells in the sandbox: output live to whoever listens, a capped observation to the model.
 
-State lives in the kernel across steps and turns. A dead kernel is told to the model and its stubs are sent again; a dead
-sandbox is replaced once a turn, with the model told what is lost, or ends the turn. Nothing here trusts what comes back.
+State lives in the kernel across steps and turns. A dead kernel is told to the model and its stubs are sent again; a
+dead sandbox is replaced once a turn, with the model told what is lost, or ends it. Nothing here trusts what comes back.
 """
 
 import base64
@@ -229,7 +229,7 @@ class SandboxExecutor(PythonExecutor):
         assert error
         if error.name == "FinalAnswer":
             return ""
-        lines = plain(error.traceback).strip().splitlines()
+        lines = [line for line in plain(error.traceback).strip().splitlines() if line.strip("-")]
         if len(lines) > TRACE_LINES:
             lines = [*lines[:3], "…", *lines[-(TRACE_LINES - 4) :]]
         return "\n".join(lines) if lines else f"{error.name}: {plain(error.value)}"

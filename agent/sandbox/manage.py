@@ -8,7 +8,7 @@ from typing import Any
 
 from e2b_code_interpreter import Sandbox
 
-from agent.sandbox.open import place
+from agent.sandbox.place import place
 from agent.settings import Settings
 
 

@@ -1,43 +1,50 @@
 """One opener for the three places where code runs: E2B cloud, a self-hosted E2B, our embedded server.
 
 They differ in URLs and key alone; all are driven by the official SDK. What the SDK leaves out is added here once: exact
-deadlines, interrupt before kill, a lifetime that is extended while work runs, and an end that is never taken for success.
+deadlines, interrupt before kill, a lifetime that is extended while work runs, and a cut stream that is no success.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from dataclasses import dataclass
+from queue import Empty, Queue, SimpleQueue
 from typing import Any, Literal
 
 import httpx
-from e2b import SandboxException
+from e2b import AuthenticationException, SandboxException
 from e2b.sandbox.commands.command_handle import CommandExitException
 from e2b_code_interpreter import Context, Execution, OutputMessage, Result
 from e2b_code_interpreter import Sandbox as Remote
 
 from agent.errors import UserError
-from agent.sandbox import daemon
+from agent.sandbox.place import Place, place
 from agent.settings import Settings
 
 END_MARK = "application/vnd.modelsmith.end+json"
 GRACE = 3.0  # seconds an interrupted cell has to stop before its kernel is killed
-EXTEND_EVERY = 60.0
+EXTEND_EVERY = 60.0  # seconds; more often where the lifetime is short
+STRIKES = 3  # so many extensions in a row that nobody answers mean that the sandbox is gone
+PAUSE = 0.5  # seconds after an interrupt: upstream's server may hand a late one to the next cell
+WAITING = 256  # messages of a cell that its reader may be ahead of the caller
 KERNEL_GONE = {"ContextRestarting", "UnexpectedEndOfExecution"}
-# Run once in each new kernel: it tells its pid, and marks the end of each cell, because the SDK cannot tell a stream
-# that was cut from one that ended.
+# Run first in each kernel: it tells its pid, and marks the end of each cell from then on, because the SDK cannot tell a
+# stream that was cut from one that ended.
 BOOT = f"""
 def _boot():
     import os
     from IPython import get_ipython
     from IPython.display import display
-    get_ipython().events.register("post_run_cell", lambda result: display({{"{END_MARK}": {{}}}}, raw=True))
+    shell = get_ipython()
+    if not hasattr(shell, "end_is_marked"):
+        shell.end_is_marked = True
+        shell.events.register("post_run_cell", lambda result: display({{"{END_MARK}": {{}}}}, raw=True))
     print(os.getpid())
 _boot(); del _boot
 """
 
+Heard = tuple[Callable[[Any], Any] | None, Any]  # what is to be called with which message; no callback: the end
 End = Literal["ok", "error", "interrupted", "deadline", "kernel_died", "cut"]  # cut: the stream stopped short
 
 
@@ -55,32 +62,6 @@ class Cell:
     kernel_lost: bool = False  # variables and imports are gone; the next cell runs in a new kernel
 
 
-@dataclass
-class Place:
-    """Where sandboxes live by the settings, and how the SDK gets there."""
-
-    name: Literal["embedded", "e2b", "self-hosted e2b"]
-    options: dict[str, Any] = field(repr=False)
-    template: str | None = None
-
-
-def place(settings: Settings) -> Place:
-    """`auto`: E2B when a key is set and leaving the machine is allowed, else the embedded server."""
-    key = settings.e2b_api_key
-    if settings.sandbox == "e2b" and key is None:
-        raise UserError("No E2B key is set. Set E2B_API_KEY, or use --sandbox embedded.")
-    if settings.sandbox == "e2b" and settings.offline and not settings.e2b_sandbox_url:
-        raise UserError("E2B cloud cannot be used offline. Leave out --offline, or use --sandbox embedded.")
-    if settings.sandbox == "embedded" or key is None or (settings.offline and settings.sandbox == "auto"):
-        address = daemon.ensure(settings)
-        return Place("embedded", {"api_key": address.key, "api_url": address.url, "sandbox_url": address.url})
-    options = {"api_key": key.get_secret_value()}
-    if settings.e2b_api_url:
-        options |= {"api_url": settings.e2b_api_url, "sandbox_url": settings.e2b_sandbox_url or settings.e2b_api_url}
-        return Place("self-hosted e2b", options, settings.e2b_template)
-    return Place("e2b", options, settings.e2b_template)
-
-
 def open_sandbox(
     settings: Settings,
     *,
@@ -96,15 +77,20 @@ def open_sandbox(
             remote = Remote.connect(sandbox_id, **options)
         else:
             remote = Remote.create(where.template, metadata=metadata, envs=envs, **options)
-    except (SandboxException, httpx.HTTPError) as error:
+    except AuthenticationException:
+        raise UserError(f"The key was refused ({where.name}). Set the right one as E2B_API_KEY.") from None
+    except httpx.HTTPError as error:
+        raise UserError(f"No sandbox can be reached ({where.name}): {error}. Check the URLs and the network.") from None
+    except SandboxException as error:
         if sandbox_id:
             raise SandboxGone(f"Sandbox {sandbox_id} cannot be reached: {error}") from None
-        raise UserError(f"No sandbox could be opened ({where.name}): {error}. `doctor` shows what is wrong.") from None
+        raise UserError(f"No sandbox could be opened ({where.name}): {error}.") from None
     return Sandbox(remote, where, settings.sandbox_timeout)
 
 
 class Sandbox:
-    """An open sandbox. `remote` is the SDK's own object, for files and commands."""
+    """An open sandbox. `remote` is the SDK's own object, for files and commands. One cell runs at a time; `interrupt`
+    may be called from any thread, callbacks come on the thread that called `run_cell`."""
 
     def __init__(self, remote: Remote, where: Place, lifetime: int):
         self.remote, self.where, self.lifetime = remote, where, lifetime
@@ -116,6 +102,7 @@ class Sandbox:
         self.held = 0  # host calls under way: their time does not count towards a cell's deadline
         self.held_since = self.held_seconds = 0.0
         self.hold_lock = threading.Lock()
+        self.quiet_until = 0.0
         self.extended = time.monotonic()
 
     @property
@@ -134,12 +121,15 @@ class Sandbox:
         on_result: Callable[[Result], Any] | None = None,
     ) -> Cell:
         """Run one cell in the default context. At the deadline (seconds), or when `interrupt` is called, the cell is
-        interrupted, and its kernel killed if that does not help."""
+        interrupted, and its kernel killed if that does not help. An exception of a callback, or Ctrl-C, interrupts it
+        too and is raised when it has stopped."""
         if self.kernel_pid is None:
             self.boot()
         self.cells += 1
         number, ended, started = self.cells, False, time.monotonic()
         stopped: list[str] = []
+        heard: Queue[Heard] = Queue(WAITING)
+        done = threading.Event()
 
         def result(found: Result) -> None:
             nonlocal ended
@@ -148,21 +138,55 @@ class Sandbox:
             elif on_result:
                 on_result(found)
 
-        done = threading.Event()
+        def pass_on(callback: Callable[[Any], Any] | None) -> Callable[[Any], None] | None:
+            return (lambda message: heard.put((callback, message))) if callback else None
+
+        def read() -> None:
+            try:
+                outcome: Any = self.execute(
+                    code, on_stdout=pass_on(on_stdout), on_stderr=pass_on(on_stderr), on_result=pass_on(result)
+                )
+            except BaseException as error:  # raised again by the thread that waits for it
+                outcome = error
+            done.set()
+            heard.put((None, outcome))
+
+        # The stream is read on a thread of its own: the SDK's wait for its next word cannot be broken by Ctrl-C.
+        threading.Thread(target=read, daemon=True).start()
         watcher = threading.Thread(target=self.watch, args=(number, deadline, done, stopped), daemon=True)
         watcher.start()
         try:
-            execution = self.execute(code, on_stdout=on_stdout, on_stderr=on_stderr, on_result=result)
+            with self.kept(lambda error: heard.put((None, error))):
+                execution = self.listen(heard)
         finally:
             done.set()
             self.signals.put((number, ""))
             watcher.join()
+            if stopped and self.where.name != "embedded":
+                self.quiet_until = time.monotonic() + PAUSE
         execution.results = [found for found in execution.results if END_MARK not in (found.extra or {})]
         end = self.judge(execution, ended, stopped)
-        lost = end == "cut" or bool(execution.error and execution.error.name in KERNEL_GONE)
-        if lost:
-            self.kernel_pid = None
+        lost = not ended and end != "error" and self.kernel_changed(end)
         return Cell(end, execution, time.monotonic() - started, lost)
+
+    def listen(self, heard: "Queue[Heard]") -> Execution:
+        """Call back what the cell says until its stream has ended."""
+        failed: BaseException | None = None
+        while True:
+            try:
+                callback, message = heard.get()
+                if callback is None:
+                    break
+                if failed is None:
+                    callback(message)
+            except BaseException as error:  # the caller's own, or Ctrl-C: the cell is stopped before it goes on
+                if failed:
+                    raise
+                failed = error
+                self.interrupt("caller")
+        if failed or isinstance(message, BaseException):
+            raise failed or message
+        return message
 
     @staticmethod
     def judge(execution: Execution, ended: bool, stopped: list[str]) -> End:
@@ -172,17 +196,33 @@ class Sandbox:
             return "kernel_died" if execution.error.name in KERNEL_GONE else "error"
         return "ok" if ended else "cut"
 
+    def kernel_changed(self, end: End) -> bool:
+        """After an end that was not marked: whether variables are gone. A cell that lost its stream may still run."""
+        if not self.alive():
+            raise SandboxGone("The sandbox is gone: it ended while a cell ran")
+        before = self.kernel_pid
+        if end == "cut":
+            self.signal("SIGINT")
+        self.boot()
+        return self.kernel_pid != before
+
     def boot(self) -> None:
-        """Prepare a new kernel: our end mark, then what the owner of this object wants to have in it."""
-        self.signals = SimpleQueue()
-        told = self.execute(BOOT)
+        """Make sure of the kernel: our end mark, and in a new one what the owner of this object wants to have in it."""
+        for _ in range(2):  # a kernel that died while nobody looked is told to whoever comes first
+            told = self.execute(BOOT)
+            if not told.error or told.error.name not in KERNEL_GONE:
+                break
         if told.error or not told.logs.stdout:
             raise SandboxGone(f"A new kernel did not start: {told.error.value if told.error else 'no answer'}")
-        self.kernel_pid = int("".join(told.logs.stdout).strip())
+        pid = int("".join(told.logs.stdout).strip())
+        if pid == self.kernel_pid:
+            return
+        self.kernel_pid = pid
         for code in self.boot_code:
             self.execute(code)
 
     def execute(self, code: str, **callbacks: Any) -> Execution:
+        time.sleep(max(0.0, self.quiet_until - time.monotonic()))
         try:
             return self.remote.run_code(code, timeout=0, **callbacks)
         except (SandboxException, httpx.HTTPError) as error:
@@ -190,31 +230,30 @@ class Sandbox:
 
     def gone(self, error: Exception) -> Exception:
         """`SandboxGone` when the sandbox is, else the error itself."""
+        return error if self.alive() else SandboxGone(f"The sandbox is gone: {error}")
+
+    def alive(self) -> bool:
         try:
-            alive = self.remote.is_running(request_timeout=5)
+            return self.remote.is_running(request_timeout=5)
         except (SandboxException, httpx.HTTPError):
-            alive = False
-        return error if alive else SandboxGone(f"The sandbox is gone: {error}")
+            return False
 
     def interrupt(self, reason: str = "user") -> None:
         """Stop the cell that runs now; without one, nothing happens. May be called from any thread."""
         self.signals.put((self.cells, reason))
 
     def watch(self, number: int, deadline: float | None, done: threading.Event, stopped: list[str]) -> None:
-        """Beside each cell: its deadline, its interrupt, and the sandbox's lifetime."""
+        """Beside each cell: its deadline and its interrupt."""
         started, held_before = time.monotonic(), self.held_time()
         while not done.is_set():
-            used = time.monotonic() - started - (self.held_time() - held_before)
-            rest = EXTEND_EVERY if deadline is None else min(EXTEND_EVERY, max(0.02, deadline - used))
-            try:
-                cell, reason = self.signals.get(timeout=rest)
-            except Empty:
-                cell, reason = number, ""
+            rest = None
+            if deadline is not None:
                 used = time.monotonic() - started - (self.held_time() - held_before)
-                if deadline is not None and used >= deadline:
-                    reason = "deadline"
-                elif time.monotonic() - self.extended >= EXTEND_EVERY:
-                    self.extend()
+                rest = max(0.02 if self.held else 0.0, deadline - used)
+            try:
+                cell, reason = self.signals.get(timeout=rest) if rest != 0.0 else (number, "deadline")
+            except Empty:
+                continue
             if cell == number and reason and not done.is_set():
                 stopped.append(reason)
                 self.stop_cell(done)
@@ -240,33 +279,67 @@ class Sandbox:
             return self.held_seconds + (time.monotonic() - self.held_since if self.held else 0.0)
 
     def stop_cell(self, done: threading.Event) -> None:
-        """SIGINT, then SIGKILL. The cell's own thread sees the end come down its stream."""
+        """SIGINT, then SIGKILL, then the end of the sandbox. The cell's own stream tells how it went."""
         for name in ("SIGINT", "SIGKILL"):
-            code = f"import os, signal; os.kill({self.kernel_pid}, signal.{name})"
-            try:
-                if self.side is None:
-                    self.side = self.remote.create_code_context()
-                self.remote.run_code(code, context=self.side, timeout=10)
-            except (SandboxException, httpx.HTTPError):
-                self.side = None
+            self.signal(name)
             if done.wait(GRACE):
                 return
+        self.close()  # not even its kernel can be killed
+
+    def signal(self, name: str) -> None:
+        """Signal the kernel from another one, which runs as the same user wherever the sandbox is."""
+        code = f"import os, signal; os.kill({self.kernel_pid}, signal.{name})"
+        try:
+            if self.side is None:
+                self.side = self.remote.create_code_context()
+            error = self.remote.run_code(code, context=self.side, timeout=10).error
+            if error and error.name in KERNEL_GONE:
+                self.side = None
+        except (SandboxException, httpx.HTTPError):
+            self.side = None
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def extend(self) -> None:
+    @contextmanager
+    def kept(self, on_gone: Callable[[SandboxGone], Any] = lambda error: None) -> Iterator[None]:
+        """While work runs in it, the sandbox does not reach its timeout. `on_gone` is told when nobody answers there
+        any more, in case the work itself does not notice."""
+        done = threading.Event()
+
+        def keep() -> None:
+            every, strikes = min(EXTEND_EVERY, self.lifetime / 3), 0
+            rest = max(0.0, self.extended + every - time.monotonic())
+            while not done.wait(rest):
+                strikes = 0 if self.extend() else strikes + 1
+                rest = every
+                if strikes >= STRIKES:
+                    on_gone(SandboxGone("The sandbox is gone: nobody answers there"))
+                    return
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def extend(self) -> bool:
         try:
             self.remote.set_timeout(self.lifetime)
         except (SandboxException, httpx.HTTPError):
-            return  # the cell itself will tell if the sandbox is gone
+            return False
         self.extended = time.monotonic()
+        return True
 
     def command(self, line: str, **options: Any) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a shell command; a code other than 0 is no exception."""
         try:
-            ended = self.remote.commands.run(line, **options)
+            with self.kept():
+                ended = self.remote.commands.run(line, **options)
         except CommandExitException as failed:
             return failed.exit_code, failed.stdout, failed.stderr
+        except (SandboxException, httpx.HTTPError) as error:
+            raise self.gone(error) from None
         return ended.exit_code, ended.stdout, ended.stderr
 
     def close(self) -> None:

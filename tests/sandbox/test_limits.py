@@ -1,8 +1,5 @@
-"""Bombs against the cage, and real usage under the eyes of the watch. All bombs are bounded, also where nothing stops
-them.
-"""
+"""Bombs against the cage. All are bounded, also where nothing stops them."""
 
-import asyncio
 import os
 import resource
 import subprocess
@@ -12,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.sandbox.embedded import cgroups, watch
+from agent.sandbox.embedded import cgroups
 from agent.sandbox.embedded.limits import MB, Cage, Limits, rlimits, sweep
-from tests.sandbox.attacks import PLAIN, PYTHON, Result, in_child, needs_python, run_command
+from tests.sandbox.attacks import DAEMON, PLAIN, PYTHON, Result, in_child, needs_python, run_command
 
 pytestmark = needs_python
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as another user")
@@ -32,17 +29,6 @@ for _ in range(int(sys.argv[1])):
     children.append(pid)
 print(len(children))
 for pid in children: os.kill(pid, 9)
-"""
-DAEMON = """
-import os, signal, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if os.fork(): os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-os.dup2(os.open("/dev/null", os.O_RDWR), 1)
-print(os.getpid(), file=sys.stderr, flush=True)
-os.dup2(1, 2)
-time.sleep(60)
 """
 BURN = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
 
@@ -77,6 +63,14 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def gone(pid: int) -> bool:
+    """A killed process leaves its cgroup a moment before it stops counting as running."""
+    deadline = time.monotonic() + 5
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return not alive(pid)
 
 
 def holding(cage: Cage, kind: str) -> Cage:
@@ -163,7 +157,7 @@ def test_daemons_do_not_outlive_their_cage(cage):
         one = cage()
         one.add(inside)
         one.kill_all()
-        assert not alive(inside)
+        assert gone(inside)
         assert alive(outside)
     finally:
         os.kill(outside, 9)
@@ -175,7 +169,7 @@ def test_a_cage_with_processes_in_it_is_removed_with_them():
     daemon = int(finish(one, DAEMON).stderr)
     assert alive(daemon)
     assert one.remove()
-    assert not alive(daemon)
+    assert gone(daemon)
     assert not any(folder.exists() for folder in one.group.folders)
 
 
@@ -186,7 +180,7 @@ def test_sweep_removes_what_an_earlier_server_left_and_nothing_else():
     daemons = [int(finish(one, DAEMON).stderr) for one in (*left, other)]
     try:
         assert sweep(f"{NAME}left-") == 2
-        assert [alive(daemon) for daemon in daemons] == [False, False, True]
+        assert gone(daemons[0]) and gone(daemons[1]) and alive(daemons[2])
         assert sweep(f"{NAME}left-") == 0
     finally:
         assert other.remove()
@@ -271,168 +265,6 @@ def test_rlimits_never_ask_for_more_than_the_server_has_itself():
         assert done.returncode == 0, done.stderr
 
     in_child(with_few_files)
-
-
-def uncaged(name: str, **limits: object) -> Cage:
-    return Cage(f"{NAME}{name}", Limits(**limits), None, "no cgroup")
-
-
-def first_breach(add: Callable[[watch.Watch, watch.OnBreach], None], seconds: float) -> tuple[str, int, int] | None:
-    """What a watch tells first, or None within the time."""
-
-    async def look() -> tuple[str, int, int] | None:
-        breach = asyncio.get_running_loop().create_future()
-        one = watch.Watch()
-        add(one, lambda *told: None if breach.done() else breach.set_result(told))
-        task = asyncio.create_task(one.run())
-        try:
-            return await asyncio.wait_for(breach, seconds)
-        except TimeoutError:
-            assert not task.done()
-            return None
-        finally:
-            task.cancel()
-
-    return asyncio.run(look())
-
-
-SPREAD = """
-import os, sys, time
-blocks = None
-if sys.argv[2] == "before": blocks = b"x" * (int(sys.argv[1]) * 2**20)
-for _ in range(3):
-    if os.fork() == 0:
-        if sys.argv[2] == "after": blocks = b"x" * (int(sys.argv[1]) * 2**20)
-        print("up", flush=True)
-        time.sleep(60)
-time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "limits", "kind"),
-    [
-        ((40, "after"), {"memory_mb": 100}, "memory"),
-        ((40, "after"), {"memory_mb": 300}, None),
-        ((60, "before"), {"memory_mb": 150}, None),  # one block that four processes share after the fork
-        ((1, "after"), {"pids": 3}, "processes"),
-        ((1, "after"), {"pids": 4}, None),
-    ],
-)
-def test_the_watch_sees_a_tree_of_processes_over_its_cap(arguments, limits, kind):
-    process = start(None, SPREAD, *arguments)
-    try:
-        assert [process.stdout.readline() for _ in range(3)] == ["up\n"] * 3
-        breach = first_breach(lambda one, tell: one.add_tree(uncaged("tree", **limits), process.pid, None, tell), 1.5)
-        assert (breach and breach[0]) == kind
-        if breach:
-            assert breach[1] > breach[2]
-        if arguments[1] == "before":
-            processes = watch.snapshot()
-            plain_sum = sum(processes[pid].rss for pid in watch.tree(processes, process.pid))
-            assert plain_sum > 150 * MB
-    finally:
-        for pid in watch.tree(watch.snapshot(), process.pid):
-            os.kill(pid, 9)
-        process.communicate()
-
-
-@needs_root
-def test_the_watch_finds_the_orphans_of_a_user_even_undumpable_ones():
-    hide = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n" + DAEMON
-    drop = {"user": PLAIN, "group": PLAIN, "extra_groups": []}
-    done = subprocess.run([PYTHON, "-I", "-c", hide], capture_output=True, text=True, cwd="/", **drop)
-    orphan = int(done.stderr)
-    try:
-        assert Path(f"/proc/{orphan}/stat").stat().st_uid == 0
-        assert orphan in watch.of_user(watch.snapshot(), PLAIN)
-        assert orphan not in watch.tree(watch.snapshot(), os.getpid())
-    finally:
-        os.kill(orphan, 9)
-
-
-def test_the_watch_tells_of_a_breach_once_until_it_is_mended():
-    told = []
-    entry = watch.Watched(uncaged("once"), lambda processes: set(), None, lambda *breach: told.append(breach))
-    for used in (5, 11, 12, 5, 11):
-        entry.check("disk", used, 10)
-    assert told == [("disk", 11, 10), ("disk", 11, 10)]
-
-
-def test_an_error_in_the_callback_does_not_end_the_watch(caplog):
-    def fail(*breach: object) -> None:
-        raise RuntimeError("broken")
-
-    watch.Watched(uncaged("broken"), lambda processes: set(), None, fail).check("disk", 2, 1)
-    assert "broken" in caplog.text
-
-
-@pytest.mark.parametrize("kind", ["disk", "inodes", "hidden", None])
-def test_the_watch_sees_a_home_over_its_cap(tmp_path, kind):
-    (tmp_path / "file").write_bytes(os.urandom(2 * MB))
-    if kind == "disk":
-        (tmp_path / "more").write_bytes(os.urandom(3 * MB))
-    if kind == "inodes":
-        for n in range(40):
-            (tmp_path / str(n)).touch()
-    if kind == "hidden":
-        _nest(tmp_path, watch.MAX_DEPTH + 5)
-    cage = uncaged("home", disk_mb=4, inodes=30 if kind != "hidden" else 1000)
-    breach = first_breach(lambda one, tell: one.add_tree(cage, 0, tmp_path, tell), 1.5)
-    assert (breach and breach[0]) == kind
-    assert cage.disk_seen >= 2 * MB or kind == "inodes"
-
-
-def _nest(folder: Path, depth: int) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("d", dir_fd=fd)
-        deeper = os.open("d", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = deeper
-    os.close(fd)
-
-
-def test_usage_follows_no_link_counts_hard_links_once_and_sees_holes(tmp_path):
-    outside, home = tmp_path / "outside", tmp_path / "home"
-    outside.mkdir()
-    home.mkdir()
-    (outside / "big").write_bytes(os.urandom(5 * MB))
-    (home / "link").symlink_to(outside)
-    (home / "file").write_bytes(os.urandom(MB))
-    os.link(home / "file", home / "again")
-    with (home / "hole").open("wb") as file:
-        file.truncate(100 * MB)
-    used = watch.usage(home, 50 * MB, 100)
-    assert MB <= used.bytes < 2 * MB
-    assert (used.inodes, used.hidden) == (3, 0)
-
-
-@needs_root
-def test_a_folder_closed_to_the_watcher_is_told(tmp_path):
-    home = Path(f"/tmp/{NAME}home")
-    home.mkdir()
-    os.chown(home, PLAIN, PLAIN)
-
-    def as_plain_user() -> None:
-        os.setgroups([])
-        os.setresgid(PLAIN, PLAIN, PLAIN)
-        os.setresuid(PLAIN, PLAIN, PLAIN)
-        (home / "closed").mkdir(mode=0o000)
-        assert watch.usage(home, MB, 100).hidden == 1
-        (home / "closed").rmdir()
-        assert watch.usage(home, MB, 100).hidden == 0
-
-    try:
-        in_child(as_plain_user)
-    finally:
-        home.rmdir()
-
-
-def test_usage_stops_as_soon_as_a_cap_is_over(tmp_path):
-    for n in range(50):
-        (tmp_path / str(n)).touch()
-    assert watch.usage(tmp_path, MB, 10).inodes == 11
 
 
 def test_default_limits_fit_the_machine():

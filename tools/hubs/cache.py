@@ -60,7 +60,9 @@ def cached_file(place: Place) -> Path:
     if (path := folder / place.path).is_file():
         return path
     there = ", ".join(name for name, _ in cached_files(place)[:20]) or "no files"
-    raise ToolError(f"{place.path} is not in the local cache and the Hub is not asked. Cached of {place.repo_id}: {there}.")
+    raise ToolError(
+        f"{place.path} is not in the local cache and the Hub is not asked. Cached of {place.repo_id}: {there}."
+    )
 
 
 def safetensors_parameters(path: Path) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Asking the Hub: bounded in time, cancellable between requests, with errors a model or a person can act on.
 
-The token comes from `here()` alone and goes to the Hub's endpoint alone; one that is not accepted is left out and that is
-said. Offline, nothing connects at all. Other users of huggingface_hub in this process keep their own patience: the bounds
-hold only inside `ask` and `bounded`. A body that drips for ever is not noticed between two requests.
+The token comes from `here()` alone and goes to the Hub's endpoint alone; one that is not accepted is left out, and that
+is said. Offline, nothing connects at all. Other users of huggingface_hub in this process keep their own patience: the
+bounds hold only inside `ask` and `bounded`. A body that drips for ever is not noticed between two requests.
 """
 
 import os
@@ -85,7 +85,7 @@ def ask(question: Callable[["HfApi"], T], signed: bool = True) -> tuple[T, str]:
     try:
         return _answer(question, None), NOT_ACCEPTED
     except HfHubHTTPError as error:
-        if error.response.status_code == 401:
+        if type(error) is HfHubHTTPError and error.response.status_code == 401:
             raise ToolError(f"The Hub did not accept the token, and this needs one. {_new_token()}") from None
         raise explained(error) from None
 
@@ -157,7 +157,9 @@ def explained(error: "HfHubHTTPError") -> ToolError:
     if status == 401:
         return ToolError(f"This needs a Hugging Face token. {_new_token()}")
     if status == 403:
-        return ToolError(f"The token may not do this ({said or 'forbidden'}). Give it the permission, or: {_new_token()}")
+        return ToolError(
+            f"The token may not do this ({said or 'forbidden'}). Give it the permission, or: {_new_token()}"
+        )
     if status == 404:
         return NoEntry(f"The Hub has no such page ({said or 'not found'}).")
     return ToolError(f"The Hub answered {status}: {said or 'no reason given'}.")

@@ -1,6 +1,6 @@
 """Naming a place on the Hub: `hf://[datasets/|spaces/]owner/name[@revision][/path]`, a web address, or a bare id.
 
-Only names are read here; whether the place exists is for the Hub to say. Buckets and kernels are not read by these tools.
+Only names are read here; whether the place exists is for the Hub to say. Buckets and kernels are not read.
 """
 
 from dataclasses import dataclass

@@ -6,8 +6,9 @@ Plain data, no reading of files or environment: whoever starts the server decide
 import hashlib
 import secrets
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .limits import Limits
 
@@ -43,3 +44,16 @@ class Config:
     def mark(self) -> str:
         """Names what belongs to the server of this root, so that its next start finds what it left."""
         return "sandbox-" + hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:10]
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What a sandbox here gets and may do, as JSON values: a client can see whether it is what it wants."""
+        return {
+            **asdict(self.limits),
+            "allow": self.allow,
+            "local_only": self.local_only,
+            "shares": [f"{share.host}:{share.inside}:{'rw' if share.write else 'ro'}" for share in self.shares],
+            "max_sandboxes": self.max_sandboxes,
+            "unsafe_no_sandbox": self.unsafe_no_sandbox,
+            "python": str(self.python.parent),
+        }

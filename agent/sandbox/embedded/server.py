@@ -77,7 +77,14 @@ class Server:
     def announce(self) -> None:
         file = self.config.root / "server.json"
         draft = file.with_suffix(".tmp")
-        told = {"url": self.url, "key": self.config.key, "pid": os.getpid(), "started": time.time()}
+        told = {
+            "url": self.url,
+            "key": self.config.key,
+            "pid": os.getpid(),
+            "started": time.time(),
+            "by_hand": self.config.idle_exit is None,
+            "terms": self.config.terms,
+        }
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             json.dump(told, out)
         draft.rename(file)
@@ -99,7 +106,7 @@ async def run(config: Config, ready: Callable[[Server], None]) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with Server(config) as server:
-        log.info("serving sandboxes at %s", server.url)
+        log.info("serving sandboxes from %s", config.root)
         ready(server)
         waits = [asyncio.ensure_future(stop.wait())]
         if config.idle_exit is not None:

@@ -1,0 +1,365 @@
+"""One conversation: builds the parts, runs turns, and keeps everything as events so that it can go on after any crash.
+
+What a front end needs it reads from the store; this object is only for the process that runs the session. A turn ends
+as succeeded, failed, cancelled, limit or lost, with a reason; an unknown end is never success.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from smolagents.memory import ActionStep, FinalAnswerStep, TaskStep
+from smolagents.monitoring import Timing
+from smolagents.utils import AgentError
+
+from agent import toolbox
+from agent.errors import UserError
+from agent.events import Coalescer
+from agent.loop import place, prompt
+from agent.loop.agent import Smith
+from agent.loop.bridge import Bridge
+from agent.loop.context import Context
+from agent.loop.endings import LimitReached, TurnCancelled, TurnEnded, TurnFailed
+from agent.loop.executor import SandboxExecutor
+from agent.models.resolve import Choice, resolve
+from agent.policy import Budget, Gate, Mode
+from agent.sandbox.open import Sandbox, SandboxGone, open_sandbox
+from agent.settings import Settings
+from agent.skills import Skills
+from agent.skills.tools import skill_tools
+from agent.store import Lease, Store, StoreError
+from tools import context as tool_context
+
+log = logging.getLogger(__name__)
+HOME = "/home/user"
+INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
+NEW_SANDBOX = "[The sandbox of the turns before is gone; this is a new one. Variables and files made there are lost.]"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a turn ended. `answer` is Markdown text or a tool's envelope."""
+
+    state: str
+    reason: str
+    exit_code: int
+    answer: Any = None
+
+
+class Session:
+    def __init__(self, settings: Settings, store: Store, lease: Lease, cwd: Path, mode: Mode, attended: bool):
+        self.settings, self.store, self.lease, self.cwd = settings, store, lease, cwd
+        self.id = lease.session
+        self.cancel_flag = threading.Event()
+        self.stopped_by: TurnEnded | None = None
+        self.files: dict[str, Path] = {}  # path in the sandbox -> on the host
+        self.sandbox_id: str | None = None
+        self.notes: list[str] = []  # what the model must be told with the next task
+        self.turn_lock = threading.Lock()
+        self.events = Coalescer(partial(store.append_many, self.id), store.redactor)
+        self.choice = self.choose_model()
+        self.skills = Skills.discover(cwd, settings.home)
+        self.build(mode, attended)
+
+    @classmethod
+    def start(
+        cls, settings: Settings, store: Store, *, mode: Mode, attended: bool, cwd: Path, title: str = ""
+    ) -> "Session":
+        guard_secrets(settings, store)
+        made = store.create_session(title=title, cwd=str(cwd))
+        return cls(settings, store, store.claim(made.id), cwd, mode, attended)
+
+    @classmethod
+    def resume(cls, settings: Settings, store: Store, session_id: str, *, mode: Mode, attended: bool) -> "Session":
+        """Goes on where the events end: the model's memory, the sandbox if it lives, the gate with what was spent."""
+        guard_secrets(settings, store)
+        known = store.session(session_id)
+        session = cls(settings, store, store.claim(known.id), Path(known.cwd or Path.cwd()), mode, attended)
+        session.recall()
+        return session
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def choose_model(self) -> Choice:
+        settings = self.settings
+        chosen = resolve(
+            settings.model,
+            offline=settings.offline,
+            hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
+            api_key=settings.model_key.get_secret_value() if settings.model_key else None,
+            profiles=settings.home / "models",
+        )
+        self.store.set_model(self.id, chosen.label)
+        return chosen
+
+    def build(self, mode: Mode, attended: bool) -> None:
+        settings = self.settings
+        budget = Budget(settings.max_usd, settings.max_minutes, settings.max_steps)
+        self.gate = Gate(mode, budget, settings.offline, attended)
+        self.tool_context = tool_context.Context(
+            home=settings.home,
+            folder=self.cwd,
+            offline=settings.offline,
+            hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
+            cancel=self.cancel_flag,
+        )
+        self.tools = {**toolbox.load(), **skill_tools(self.skills)}
+        self.bridge = Bridge(
+            self.tools, self.gate, self.emit, self.tool_context, self.once, self.store.redactor, self.hold
+        )
+        self.context = Context(self.summarise, self.choice.window)
+        self.executor = SandboxExecutor(
+            opener=self.open_sandbox,
+            settle=self.settle,
+            bridge=self.bridge,
+            emit=self.emit,
+            artifacts=settings.home / "artifacts" / self.id,
+            observation_cap=self.context.observation_cap(),
+        )
+        self.agent = Smith(
+            model=self.choice.model,
+            executor=self.executor,
+            context=self.context,
+            emit=self.emit,
+            cancel=self.cancel_flag,
+            system_text="",
+            limits=self.limits,
+            remember=self.remember,
+            model_name=self.choice.label,
+        )
+
+    def emit(self, kind: str, data: dict[str, Any]) -> None:
+        self.events.append(kind, data)
+
+    def once(self, key: str) -> Any:
+        """The slot of an act: the same act done again in this session, after it was finished, is another one."""
+        done = sum(
+            entry["fingerprint"] == key and entry["decision"] == "settled" for entry in self.gate.to_state()["records"]
+        )
+        return self.store.once(f"{self.id}:{key}:{done}", self.id)
+
+    def hold(self) -> Any:
+        assert self.executor.sandbox
+        return self.executor.sandbox.hold()
+
+    # -- the sandbox -------------------------------------------------------------------------------------------------
+
+    def open_sandbox(self) -> Sandbox:
+        """The one of the turns before when it still lives, else a new one, of which the model is told."""
+        if self.sandbox_id:
+            try:
+                sandbox = open_sandbox(self.settings, sandbox_id=self.sandbox_id)
+                if sandbox.remote.is_running():
+                    return sandbox
+            except SandboxGone:
+                self.notes.append(NEW_SANDBOX)
+        sandbox = open_sandbox(self.settings, metadata={"session": self.id})
+        self.sandbox_id = sandbox.id
+        self.emit("state", {"state": "running", "detail": {"sandbox": sandbox.id, "place": sandbox.where.name}})
+        return sandbox
+
+    def settle(self, sandbox: Sandbox) -> None:
+        """Put the person's files in, unless they are there from before."""
+        for inside, outside in self.files.items():
+            if not sandbox.remote.files.exists(inside):
+                self.upload(sandbox, inside, outside)
+
+    @staticmethod
+    def upload(sandbox: Sandbox, inside: str, outside: Path) -> None:
+        with outside.open("rb") as file:
+            sandbox.remote.files.write(inside, file)
+
+    def take_files(self, files: Sequence[Path]) -> list[str]:
+        taken = []
+        for path in files:
+            if not path.is_file():
+                raise UserError(f"There is no file {path}. Give the path of a file.")
+            inside = f"{HOME}/{path.name}"
+            self.files[inside] = path.resolve()
+            if self.executor.sandbox:
+                self.upload(self.executor.sandbox, inside, path)
+            taken.append(inside)
+        return taken
+
+    # -- a turn ------------------------------------------------------------------------------------------------------
+
+    def run(self, task: str, files: Sequence[Path] = ()) -> Outcome:
+        """One turn, to its end. Everything visible comes as events; the outcome is the last of them."""
+        if not task.strip():
+            raise UserError("The task is empty. Say what you want.")
+        with self.turn_lock:
+            taken = self.take_files(files)
+            self.cancel_flag.clear()
+            self.stopped_by = self.bridge.ending = None
+            self.executor.cancelled = self.executor.replaced = False
+            self.emit("state", {"state": "running", "detail": {"files": {k: str(v) for k, v in self.files.items()}}})
+            self.emit("task", {"text": task, "files": taken})
+            started = time.monotonic()
+            clock = self.start_clock()
+            try:
+                outcome = self.finish(self.work(task))
+            finally:
+                clock.cancel()
+                self.gate.progress(minutes=(time.monotonic() - started) / 60)
+            return outcome
+
+    def work(self, task: str) -> Outcome:
+        """The turn itself; every way it can end becomes an Outcome."""
+        try:
+            self.executor.ready()
+            self.agent.system_text = self.system_text(task)
+            answer = None
+            for step in self.agent.run("\n".join([*self.take_notes(), task]), stream=True, reset=False):
+                if isinstance(step, FinalAnswerStep):
+                    answer = step.output
+            return Outcome("succeeded", "", 0, answer)
+        except TurnEnded as ending:
+            ended = self.stopped_by if isinstance(ending, TurnCancelled) and self.stopped_by else ending
+            return Outcome(ended.state, ended.reason, ended.exit_code)
+        except (UserError, SandboxGone) as error:
+            return Outcome("failed", str(error), 2 if isinstance(error, UserError) else 1)
+        except StoreError:
+            raise  # nothing can be recorded any more: whoever runs us must say so
+        except Exception as error:
+            log.exception("the turn failed")
+            return Outcome("failed", f"{type(error).__name__}: {error}", 1)
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        for line in self.context.told:
+            self.emit("error", {"text": line, "kind": "context"})
+        self.context.told.clear()
+        if outcome.state == "succeeded":
+            envelope = isinstance(outcome.answer, dict) and "type" in outcome.answer
+            said = {"envelope": outcome.answer} if envelope else {"text": as_text(outcome.answer)}
+            self.emit("answer", said)
+        else:
+            kind = "limit" if outcome.state == "limit" else "turn"
+            self.emit("error", {"text": outcome.reason, "kind": kind, "fatal": True})
+        self.emit("state", {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code})
+        self.events.flush()
+        return outcome
+
+    def system_text(self, task: str) -> str:
+        bodies = self.skills.match(task)
+        where = place.describe(self.settings, self.executor.ready(), list(self.files))
+        shown = [{"name": skill.name, "body": self.skills.body(skill)} for skill in bodies]
+        return prompt.system(self.tools.values(), where, self.skills.catalog(), shown)
+
+    def take_notes(self) -> list[str]:
+        notes, self.notes = self.notes, []
+        return notes
+
+    def limits(self) -> str | None:
+        """Before each step: is a limit reached, do we still hold the session?"""
+        if self.cancel_flag.is_set():
+            raise TurnCancelled("cancelled by the person")
+        if not self.lease.held():
+            raise TurnFailed("another process took over this session")
+        reached = self.gate.progress()
+        self.gate.progress(steps=1)
+        return reached
+
+    def start_clock(self) -> threading.Timer:
+        """The wall clock of --max-minutes also ends a turn that hangs in one step."""
+        limit, used = self.gate.budget.max_minutes, self.gate.to_state()["minutes"]
+        reason = LimitReached(f"the limit of {limit:g} minutes is reached (--max-minutes)") if limit else None
+        seconds = max(0.0, (limit - used) * 60) if limit else threading.TIMEOUT_MAX
+        clock = threading.Timer(seconds, self.stop, [reason])
+        clock.daemon = True
+        if limit:
+            clock.start()
+        return clock
+
+    def summarise(self, messages: list[dict[str, Any]]) -> str:
+        ask = [*messages, {"role": "user", "content": prompt.render("summary")}]
+        return self.choice.model.generate(ask, cancel=self.cancel_flag, stop_at=None).text
+
+    # -- from other threads ------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        self.stop(None)
+
+    def stop(self, why: TurnEnded | None) -> None:
+        """End the running turn: the model's stream, the tool calls, the cell."""
+        self.stopped_by = self.stopped_by or why
+        self.cancel_flag.set()
+        self.bridge.cancel()
+        self.executor.cancel()
+
+    def approve(self, id: str, session_usd: float | None = None) -> None:
+        self.bridge.approve(id, session_usd)
+
+    def refuse(self, id: str, reason: str = "") -> None:
+        self.bridge.refuse(id, reason)
+
+    def close(self) -> None:
+        """Give the session free. Its sandbox lives on until its timeout, so that the next turn may find it."""
+        self.events.flush()
+        self.lease.release()
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    def remember(self, step: ActionStep) -> None:
+        """A step as the model will see it again, into the log: this is what a resumed session starts from."""
+        kept = {
+            "said": step.model_output,
+            "observed": step.observations,
+            "error": step.error.message if step.error else None,
+            "final": step.is_final_answer,
+        }
+        self.emit("state", {"state": "running", "detail": {"step": kept}})
+
+    def recall(self) -> None:
+        """Rebuild what only this process knows from the events."""
+        steps: list[Any] = []
+        last = "idle"
+        records = []
+        for event in self.store.all(self.id):
+            if event.type == "task":
+                steps.append(TaskStep(task=event.data["text"]))
+            elif event.type == "approval":
+                records.append(event.data)
+            elif event.type == "state":
+                last = event.data["state"]
+                detail = event.data.get("detail") or {}
+                if "step" in detail:
+                    steps.append(self.recalled(detail["step"], len(steps)))
+                self.sandbox_id = detail.get("sandbox", self.sandbox_id)
+                self.files |= {inside: Path(outside) for inside, outside in (detail.get("files") or {}).items()}
+        self.agent.memory.steps = steps
+        old = self.gate
+        self.gate = Gate.from_state({"records": records}, old.mode, old.budget, old.offline, old.attended)
+        self.bridge.gate = self.gate
+        self.files = {inside: outside for inside, outside in self.files.items() if outside.is_file()}
+        if last in ("running", "waiting"):
+            self.notes.append(INTERRUPTED)
+            self.emit("state", {"state": "lost", "reason": "the agent was stopped in the middle of a turn"})
+
+    def recalled(self, kept: dict[str, Any], number: int) -> ActionStep:
+        step = ActionStep(step_number=number, timing=Timing(time.time(), time.time()))
+        step.model_output, step.observations = kept.get("said"), kept.get("observed")
+        step.is_final_answer = bool(kept.get("final"))
+        if kept.get("error"):
+            step.error = AgentError(kept["error"], self.agent.logger)
+        return step
+
+
+def guard_secrets(settings: Settings, store: Store) -> None:
+    """What must never be written, shown or sent."""
+    for secret in (settings.hf_token, settings.e2b_api_key, settings.model_key):
+        if secret:
+            store.redactor.add(secret.get_secret_value())
+
+
+def as_text(answer: Any) -> str:
+    if answer is None:
+        return "(no answer)"
+    if isinstance(answer, str):
+        return answer
+    return f"```json\n{json.dumps(answer, indent=2, default=str)}\n```"

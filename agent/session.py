@@ -38,6 +38,7 @@ from tools import context as tool_context
 
 log = logging.getLogger(__name__)
 HOME = "/home/user"
+LARGEST_MENTIONED = 200 * 1024 * 1024  # a larger file goes into the sandbox only when it is given explicitly
 INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
 NEW_SANDBOX = "[The sandbox of the turns before is gone; this is a new one. Variables and files made there are lost.]"
 
@@ -187,6 +188,14 @@ class Session:
             taken.append(inside)
         return taken
 
+    def mentioned(self, task: str, given: Sequence[Path]) -> list[Path]:
+        """Files the task names by a path that exists where the person stands: saying it is giving it."""
+        words = (word.strip("\"'`,;:()[]") for word in task.split())
+        paths = (self.cwd / Path(word).expanduser() for word in words if "." in word or "/" in word)
+        known = {path.resolve() for path in given} | set(self.files.values())
+        found = {path.resolve(): path for path in paths if fits(path)}
+        return [path for resolved, path in found.items() if resolved not in known]
+
     # -- a turn ------------------------------------------------------------------------------------------------------
 
     def run(self, task: str, files: Sequence[Path] = ()) -> Outcome:
@@ -194,7 +203,7 @@ class Session:
         if not task.strip():
             raise UserError("The task is empty. Say what you want.")
         with self.turn_lock:
-            taken = self.take_files(files)
+            taken = self.take_files([*files, *self.mentioned(task, files)])
             self.cancel_flag.clear()
             self.stopped_by = self.bridge.ending = None
             self.executor.cancelled = self.executor.replaced = False
@@ -355,6 +364,13 @@ def guard_secrets(settings: Settings, store: Store) -> None:
     for secret in (settings.hf_token, settings.e2b_api_key, settings.model_key):
         if secret:
             store.redactor.add(secret.get_secret_value())
+
+
+def fits(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size <= LARGEST_MENTIONED
+    except OSError:
+        return False
 
 
 def as_text(answer: Any) -> str:

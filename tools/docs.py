@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from tools import envelope
 from tools.context import ToolError, here
 from tools.declare import tool
-from tools.hubs.client import NoEntry, ask, endpoint, get_json, offline
+from tools.hubs.client import NoEntry, ask, endpoint, get_json, offline, opened, refused
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -123,15 +123,13 @@ def _markdown(url: str) -> Callable[["HfApi"], tuple[str, str]]:
 
 
 def _fetch(url: str) -> tuple[str, str]:
-    from huggingface_hub.utils import get_session, hf_raise_for_status
-
     for _ in range(5):
         headers = {"accept": "text/markdown, text/plain;q=0.9, */*;q=0.1"}
-        with get_session().stream("GET", url, headers=headers, follow_redirects=False) as response:
+        with opened(url, headers=headers, follow_redirects=False) as response:
             if response.has_redirect_location:
                 url = allowed(urljoin(url, response.headers["location"]))
                 continue
-            hf_raise_for_status(response)
+            refused(response)
             body = b""
             for chunk in response.iter_bytes():
                 here().check()

@@ -5,7 +5,7 @@ Nothing is written, neither on the Hub nor here.
 """
 
 from fnmatch import fnmatch
-from typing import Literal
+from typing import Any, Literal
 
 from tools import envelope
 from tools.context import ToolError, here
@@ -28,7 +28,14 @@ def whoami() -> dict:
     Returns:
         A text; `user` (None when nobody is signed in), `orgs`, `plan`, `can_pay`, `token_role` and `scopes` with it.
     """
-    nobody = {"user": None, "orgs": [], "plan": None, "can_pay": False, "token_role": None, "scopes": []}
+    nobody: dict[str, Any] = {
+        "user": None,
+        "orgs": [],
+        "plan": None,
+        "can_pay": False,
+        "token_role": None,
+        "scopes": [],
+    }
     if not here().hf_token:
         return envelope.text("Nobody is signed in: public data only. Set HF_TOKEN to use an account.", **nobody)
     if offline():
@@ -36,7 +43,7 @@ def whoami() -> dict:
     found, _ = ask(lambda api: api.whoami())
     token = (found.get("auth") or {}).get("accessToken") or {}
     scoped = (token.get("fineGrained") or {}).get("scoped") or []
-    known = {
+    known: dict[str, Any] = {
         "user": found.get("name"),
         "orgs": [org["name"] for org in found.get("orgs") or []],
         "plan": "pro" if found.get("isPro") else "free",

@@ -85,7 +85,7 @@ def call_space(
         timeout: Seconds to wait for the result, at most 600.
 
     Returns:
-        A file where the result is one file, else a text; `value` is the result with files as paths, `files` lists them.
+        A file where the result is one file, else a text; `result` has the values, files as paths; `files` lists them.
     """
     _online()
     url, token, note = _host(space_id)
@@ -93,20 +93,20 @@ def call_space(
         known = gradio_app.endpoints(client)
         name = _chosen(endpoint, list(known))
         given = gradio_app.arguments_in(arguments or {}, known[name])
-        result = gradio_app.call(client, name, given, max(1.0, min(timeout, 600.0)))
+        answer = gradio_app.call(client, name, given, max(1.0, min(timeout, 600.0)))
         folder = here().folder / "spaces" / space_id.rstrip("/").split("/")[-1].replace(":", "_")
-        value, paths = gradio_app.fetched(client, result, folder)
+        value, paths = gradio_app.fetched(client, answer, folder)
     files = [str(path) for path in paths]
     if len(files) == 1 and value == files[0]:
-        return envelope.file(files[0], paths[0].name, paths[0].stat().st_size, value=value, files=files, note=note)
+        return envelope.file(files[0], paths[0].name, paths[0].stat().st_size, result=value, files=files, note=note)
     text = gradio_app.plain(value)
     if len(text) > MOST_VALUE:
         folder.mkdir(parents=True, exist_ok=True)
         whole = folder / "result.json"
         whole.write_text(text)
         note = f"{note} The whole result ({len(text):,} characters) lies in {whole}.".strip()
-        return envelope.text(text[:MOST_TEXT], value=None, files=[*files, str(whole)], note=note)
-    return envelope.text(text[:MOST_TEXT], value=value, files=files, note=note)
+        return envelope.text(text[:MOST_TEXT], result=None, files=[*files, str(whole)], note=note)
+    return envelope.text(text[:MOST_TEXT], result=value, files=files, note=note)
 
 
 def _host(space_id: str) -> tuple[str, str | None, str]:

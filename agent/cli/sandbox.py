@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import shlex
+import sys
 from typing import Any
 
 from agent.errors import UserError
@@ -97,12 +98,13 @@ def serve(args: argparse.Namespace) -> int:
         )
     import logging
 
-    from agent.sandbox.daemon import embedded_config
+    from agent.sandbox.daemon import embedded_config, make_root
     from agent.sandbox.embedded import server
     from agent.settings import load_settings
 
     settings = load_settings(sandbox_allow=args.allow, unsafe_no_sandbox=args.unsafe_no_sandbox or None)
     config = embedded_config(settings)
+    make_root(settings)
     config.host, config.port, config.idle_exit = args.host, args.port, args.idle_exit
     if key:
         config.key = key
@@ -136,9 +138,14 @@ def show_variables(url: str, key: str) -> None:
 
 def demo(args: argparse.Namespace) -> int:
     from agent.sandbox import demo as story
+    from agent.sandbox.open import SandboxGone
     from agent.settings import load_settings
 
-    story.run(load_settings())
+    try:
+        story.run(load_settings())
+    except SandboxGone as gone:
+        print(f"error: {gone}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -155,7 +162,10 @@ def status(args: argparse.Namespace) -> int:
     from agent.settings import load_settings
 
     facts = manage.status(load_settings())
-    print(json.dumps(facts, indent=2) if args.json else "\n".join(f"{name}: {fact}" for name, fact in facts.items()))
+    if args.json:
+        print(json.dumps(facts, indent=2))
+    for name, fact in {} if args.json else facts.items():
+        print(f"{name:<9} {fact}")
     return 0
 
 
@@ -166,8 +176,13 @@ def show_list(args: argparse.Namespace) -> int:
     rows = manage.listing(load_settings())
     if args.json:
         print(json.dumps(rows, indent=2))
-    for row in [] if args.json else rows:
-        print("  ".join(str(value) for value in row.values()))
+    elif not rows:
+        print("No sandbox lives.")
+    else:
+        print(f"{'id':<21} {'state':<8} {'started':<26} {'ends':<26} metadata")
+        for row in rows:
+            told = " ".join(f"{name}={value}" for name, value in row["metadata"].items())
+            print(f"{row['id']:<21} {row['state']:<8} {row['started']:<26} {row['ends']:<26} {told}".rstrip())
     return 0
 
 
@@ -176,8 +191,13 @@ def kill(args: argparse.Namespace) -> int:
     from agent.settings import load_settings
 
     settings = load_settings()
-    ids = [row["id"] for row in manage.listing(settings)] if args.all else args.ids
-    missing = [sandbox for sandbox in ids if not manage.kill(settings, sandbox)]
+    wanted = [row["id"] for row in manage.listing(settings)] if args.all else args.ids
+    missing = []
+    for sandbox in dict.fromkeys(wanted):
+        if manage.kill(settings, sandbox):
+            print(f"ended {sandbox}")
+        elif not args.all:  # one that ended by itself meanwhile is as wanted
+            missing.append(sandbox)
     if missing:
         raise UserError(
             f"There is no sandbox {', '.join(missing)}. `python -m agent sandbox list` shows those that live."

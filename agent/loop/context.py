@@ -20,7 +20,6 @@ FRESH = 3  # the last steps stay whole as long as anything else can go
 STUB = 400  # characters that are left of an old output
 
 
-
 def text_message(role: MessageRole, text: str) -> ChatMessage:
     return ChatMessage(role=role, content=[{"type": "text", "text": text}])
 
@@ -110,7 +109,7 @@ class Context:
 
 def step_messages(step: Any) -> list[dict[str, Any]]:
     if isinstance(step, TaskStep):
-        return [{"role": "user", "content": step.task}]
+        return [{"role": "user", "content": f"Task:\n{step.task}"}]
     if not isinstance(step, ActionStep):
         return [as_dict(message) for message in step.to_messages()]
     found = []

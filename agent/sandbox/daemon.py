@@ -113,6 +113,19 @@ def make_root(settings: Settings) -> None:
         ) from None
 
 
+def asleep(settings: Settings) -> list[dict[str, Any]]:
+    """The records of paused sandboxes, which lie on disk while no server runs."""
+    found = []
+    for file in sorted((root(settings) / "sandboxes").glob("*/sandbox.json")):
+        try:
+            record = json.loads(file.read_text())
+        except (OSError, ValueError):
+            continue
+        if record.get("state") == "paused":
+            found.append(record)
+    return found
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
@@ -135,8 +148,11 @@ def retire(server: Address, wanted: dict[str, Any]) -> None:
     told = ", ".join(f"{name} {server.terms.get(name)} instead of {wanted[name]}" for name in other)
     if server.by_hand:
         raise UserError(f"The sandbox server that was started by hand has other settings: {told}. Stop it or use them.")
-    with ask(server, "/v2/sandboxes?state=running") as answer:
-        count = len(json.load(answer))
+    try:
+        with ask(server, "/v2/sandboxes?state=running") as answer:
+            count = len(json.load(answer))
+    except OSError:
+        return  # it is leaving
     if count:
         raise UserError(
             f"The sandbox server has other settings: {told}. Its sandboxes still run: "

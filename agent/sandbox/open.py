@@ -13,13 +13,13 @@ from queue import Empty, Queue, SimpleQueue
 from typing import Any, Literal
 
 import httpx
-from e2b import AuthenticationException, SandboxException
+from e2b import SandboxException
 from e2b.sandbox.commands.command_handle import CommandExitException
 from e2b_code_interpreter import Context, Execution, OutputMessage, Result
 from e2b_code_interpreter import Sandbox as Remote
 
 from agent.errors import UserError
-from agent.sandbox.place import Place, place
+from agent.sandbox.place import Place, place, reaching
 from agent.settings import Settings
 
 END_MARK = "application/vnd.modelsmith.end+json"
@@ -73,14 +73,11 @@ def open_sandbox(
     where = place(settings)
     options = {"timeout": settings.sandbox_timeout, **where.options}
     try:
-        if sandbox_id:
-            remote = Remote.connect(sandbox_id, **options)
-        else:
-            remote = Remote.create(where.template, metadata=metadata, envs=envs, **options)
-    except AuthenticationException:
-        raise UserError(f"The key was refused ({where.name}). Set the right one as E2B_API_KEY.") from None
-    except httpx.HTTPError as error:
-        raise UserError(f"No sandbox can be reached ({where.name}): {error}. Check the URLs and the network.") from None
+        with reaching(where):
+            if sandbox_id:
+                remote = Remote.connect(sandbox_id, **options)
+            else:
+                remote = Remote.create(where.template, metadata=metadata, envs=envs, **options)
     except SandboxException as error:
         if sandbox_id:
             raise SandboxGone(f"Sandbox {sandbox_id} cannot be reached: {error}") from None

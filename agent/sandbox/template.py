@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 from e2b import Template
 
@@ -39,7 +40,7 @@ def build(settings: Settings) -> str:
     """Build in the account of the key and return the template's id."""
     if settings.e2b_api_key is None:
         raise UserError("Building a template needs an E2B account. Set E2B_API_KEY, or leave out --build to print it.")
-    options = {"api_key": settings.e2b_api_key.get_secret_value()}
+    options: dict[str, Any] = {"api_key": settings.e2b_api_key.get_secret_value()}
     if settings.e2b_api_url:
         options["api_url"] = settings.e2b_api_url
     built = Template.build(definition(), NAME, cpu_count=4, memory_mb=8192, on_build_logs=print, **options)

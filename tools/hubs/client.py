@@ -107,14 +107,36 @@ def get_json(path: str, params: dict[str, Any], signed: bool = True) -> Callable
     """A question for what huggingface_hub has no method for."""
 
     def question(api: "HfApi") -> Any:
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
-        headers = build_hf_headers(token=api.token if signed else False)
-        response = get_session().get(f"{api.endpoint}{path}", params=params, headers=headers)
-        hf_raise_for_status(response)
-        return response.json()
+        with opened(f"{api.endpoint}{path}", token=api.token if signed else False, params=params) as response:
+            refused(response)
+            response.read()
+            return response.json()
 
     return question
+
+
+@contextmanager
+def opened(
+    url: str,
+    token: str | bool | None = False,
+    headers: dict[str, str] | None = None,
+    params: dict[str, Any] | None = None,
+    follow_redirects: bool = True,
+) -> Iterator["httpx2.Response"]:
+    """A GET whose body is still to be read. The token never follows a redirect to another host."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    given = build_hf_headers(token=token) | (headers or {})
+    with get_session().stream("GET", url, params=params, headers=given, follow_redirects=follow_redirects) as response:
+        yield response
+
+
+def refused(response: "httpx2.Response") -> None:
+    """Raise the library's error if the Hub refused."""
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
+
+    hf_raise_for_status(response)
 
 
 @contextmanager
@@ -195,8 +217,7 @@ def _once(question: Callable[["HfApi"], T], token: str | None) -> T:
 
 def _hook() -> None:
     """Our hooks sit in the client that huggingface_hub shares, and in every one it makes after a lost connection."""
-    from huggingface_hub import set_client_factory
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
     def factory() -> "httpx2.Client":

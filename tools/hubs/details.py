@@ -23,7 +23,7 @@ NOISE = re.compile(r"<!--.*?-->|<[^>]+>|!\[[^\]]*\]\([^)]*\)", re.DOTALL)
 
 def details_online(place: Place) -> Callable[["HfApi"], dict[str, Any]]:
     def question(api: "HfApi") -> dict[str, Any]:
-        info = api.repo_info(place.repo_id, repo_type=place.kind, revision=place.revision, files_metadata=True)
+        info: Any = api.repo_info(place.repo_id, repo_type=place.kind, revision=place.revision, files_metadata=True)
         card = info.card_data.to_dict() if info.card_data else {}
         siblings = info.siblings or []
         facts = {
@@ -113,7 +113,7 @@ def collection_online(slug: str) -> Callable[["HfApi"], dict[str, Any]]:
 
 
 def front_matter(text: str) -> dict[str, Any]:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     match = FRONT.match(text)
     try:

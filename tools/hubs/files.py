@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from tools.context import ToolError, here
 from tools.hubs.cache import cached_file, cached_files, cached_snapshot
-from tools.hubs.client import Missing, NoEntry, ask, reach
+from tools.hubs.client import Missing, NoEntry, ask, opened, reach, refused
 from tools.hubs.place import KINDS, Place
 
 if TYPE_CHECKING:
@@ -120,16 +120,14 @@ def piece(place: Place, start: int, length: int) -> tuple[Place, Piece, str]:
 
     def online(there: Place) -> Callable[["HfApi"], Piece]:
         def question(api: "HfApi") -> Piece:
-            from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
             revision = quote(there.revision or "main", safe="")
             url = f"{there.page}/resolve/{revision}/{quote(there.path)}"
-            headers = build_hf_headers(token=api.token) | {"range": f"bytes={start}-{start + length + 3}"}
-            with get_session().stream("GET", url, headers=headers, follow_redirects=True) as response:
+            span = {"range": f"bytes={start}-{start + length + 3}"}
+            with opened(url, token=api.token, headers=span) as response:
                 size = response.headers.get("content-range", "").rpartition("/")[2]
                 if response.status_code == 416:
                     return Piece(b"", start, int(size) if size.isdigit() else start)
-                hf_raise_for_status(response)
+                refused(response)
                 skip = 0 if response.status_code == 206 else start  # a server may ignore the range
                 content = b""
                 for chunk in response.iter_bytes():

@@ -19,7 +19,7 @@ from tools.context import ToolError, here
 from tools.hubs.client import SECONDS, endpoint, scrubbed
 
 if TYPE_CHECKING:
-    from gradio_client import Client
+    from gradio_client import Client  # type: ignore[import-untyped]
 
 MOST_FILE_BYTES = 500_000_000
 MOST_FILES = 50
@@ -59,7 +59,7 @@ def app(url: str, token: str | None) -> Iterator["Client"]:
     try:
         client = App(
             url,
-            token=token or False,  # type: ignore[arg-type]  # None would look for a token on this machine
+            token=token or False,  # None would look for a token on this machine
             verbose=False,
             download_files=False,
             httpx_kwargs={"timeout": httpx.Timeout(3 * SECONDS, connect=SECONDS)},
@@ -75,7 +75,7 @@ def app(url: str, token: str | None) -> Iterator["Client"]:
 
 
 def endpoints(client: "Client") -> dict[str, dict[str, Any]]:
-    return client.view_api(print_info=False, return_format="dict")["named_endpoints"]  # type: ignore[index,call-overload]
+    return client.view_api(print_info=False, return_format="dict")["named_endpoints"]
 
 
 def parameters(described: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,11 +121,9 @@ def call(client: "Client", endpoint_name: str, arguments: dict[str, Any], timeou
             if not job.done() and time.monotonic() < end and not here().cancel.is_set():
                 here().progress(None, f"waiting for the Space ({job.status().code.name.lower()})")
                 continue
-            job.cancel()
+            threading.Thread(target=job.cancel, daemon=True).start()  # tells the Space, which may be slow to listen
             here().check()
-            raise ToolError(
-                f"The Space gave no result within {timeout:g} s. Try again with a longer timeout."
-            ) from None
+            raise ToolError(f"No result within {timeout:g} s. Try again with a longer timeout.") from None
         except Exception as error:  # whatever the Space's own code raised comes through here
             raise ToolError(f"The Space failed: {scrubbed(str(error))[:500]}") from None
 

@@ -40,8 +40,8 @@ class Place:
 
 def place_of(text: str, kind: str | None = None, revision: str | None = None) -> Place:
     """Read any spelling of a place. `kind` and `revision`, if given, win over what a bare id would mean."""
+    from huggingface_hub import parse_hf_uri
     from huggingface_hub.errors import HfUriError
-    from huggingface_hub.utils import parse_hf_uri
 
     if kind is not None and kind not in KINDS:
         raise ToolError(f"Unknown kind {kind!r}. Use one of: {', '.join(KINDS)}.")

@@ -33,7 +33,7 @@ class Wanted:
     sort: str
     limit: int
 
-    def listing(self, sorts: dict[str, str] = SORTS) -> dict[str, Any]:
+    def listing(self, expand: list[str], sorts: dict[str, str] = SORTS) -> dict[str, Any]:
         """As the library's list functions take it."""
         return {
             "search": self.query or None,
@@ -41,6 +41,7 @@ class Wanted:
             "filter": self.tags,
             "sort": sorts[self.sort],
             "limit": self.limit,
+            "expand": expand,
         }
 
 
@@ -57,7 +58,7 @@ def models(wanted: Wanted) -> Callable[["HfApi"], Rows]:
                 one.gated or False,
                 day(one.last_modified),
             ]
-            for one in api.list_models(**wanted.listing(), expand=expand)
+            for one in api.list_models(**wanted.listing(expand))
         ]
 
     return question
@@ -75,7 +76,7 @@ def datasets(wanted: Wanted) -> Callable[["HfApi"], Rows]:
                 one.gated or False,
                 day(one.last_modified),
             ]
-            for one in api.list_datasets(**wanted.listing(), expand=expand)
+            for one in api.list_datasets(**wanted.listing(expand))
         ]
 
     return question
@@ -87,7 +88,7 @@ def spaces(wanted: Wanted) -> Callable[["HfApi"], Rows]:
         expand = ["sdk", "runtime", "likes", "lastModified"]
         return [
             [one.id, one.sdk, one.runtime.stage if one.runtime else None, one.likes, day(one.last_modified)]
-            for one in api.list_spaces(**wanted.listing(sorts), expand=expand)
+            for one in api.list_spaces(**wanted.listing(expand, sorts))
         ]
 
     return question

@@ -137,7 +137,9 @@ def staging_script(plan: Plan, paths: list[Path], cage: Cage) -> tuple[str, dict
         source[path] = target
     if plan.image.exists():
         home = f"{STAGE}/disk/home"
-        lines.append(f"mkdir {STAGE}/disk; mount -o loop,nosuid,nodev,noatime {shlex.quote(str(plan.image))} {STAGE}/disk")
+        lines.append(
+            f"mkdir {STAGE}/disk; mount -o loop,nosuid,nodev,noatime {shlex.quote(str(plan.image))} {STAGE}/disk"
+        )
         lines.append(f"mkdir -p {home}; chown {plan.uid}:{plan.uid} {home}; chmod 0755 {home}")
     else:
         home = f"{STAGE}/home"
@@ -231,7 +233,9 @@ class Jail:
         wanted = [*system_folders(plan.python), GUEST, plan.folder / "etc", *(share.host for share in plan.shares)]
         hidden = [path for path in wanted if not readable_by_others(path)]
         script, source = staging_script(plan, hidden + ([plan.proxy_socket] if plan.proxy_socket else []), cage)
-        drop = f"exec setpriv --reuid {plan.uid} --regid {plan.uid} --clear-groups --no-new-privs --pdeathsig KILL env -i"
+        drop = (
+            f"exec setpriv --reuid {plan.uid} --regid {plan.uid} --clear-groups --no-new-privs --pdeathsig KILL env -i"
+        )
         jail = shlex.join([f"PATH={SYSTEM_PATH}", *bwrap_arguments(plan, source, guest_config, filter_fd)])
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", f"{script}\n{drop} {jail}"]
 

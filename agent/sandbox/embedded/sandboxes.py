@@ -258,7 +258,9 @@ class Sandboxes:
         try:
             reader, writer = await self.connection(sandbox, 49983)
             data = json.dumps(body or {}).encode()
-            head = f"{method} {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+            head = (
+                f"{method} {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+            )
             writer.write(head.encode() + data)
             await writer.drain()
             answer = await reader.readline()

@@ -1,0 +1,56 @@
+"""What a recipe sees: the task and what its own code blocks have printed so far in this turn."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+TASK = "Task:\n"
+OUTPUT = "Output:\n"
+
+
+@dataclass
+class Turn:
+    task: str
+    outputs: list[str] = field(default_factory=list)  # one for each block that was run
+
+    @property
+    def step(self) -> int:
+        return len(self.outputs)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`pattern` must be found in the task; `steps` are functions from the match and the turn to an answer."""
+
+    name: str
+    example: str
+    pattern: re.Pattern[str]
+    steps: tuple[Callable[[re.Match[str], Turn], str], ...]
+
+    def answer(self, turn: Turn) -> str | None:
+        found = self.pattern.search(turn.task)
+        if found is None:
+            return None
+        return self.steps[min(turn.step, len(self.steps) - 1)](found, turn)
+
+
+def read(messages: list[dict]) -> Turn:
+    """The last task of the conversation and the outputs after it."""
+    turn = Turn("")
+    for message in messages:
+        if message["role"] != "user":
+            continue
+        content = str(message["content"])
+        if TASK in content:
+            turn = Turn(content.rpartition(TASK)[2].strip())
+        else:
+            turn.outputs.append(content.removeprefix(OUTPUT))
+    return turn
+
+
+def block(words: str, code: str) -> str:
+    return f"{words}\n<code>\n{code.strip()}\n</code>"
+
+
+def failed(turn: Turn) -> bool:
+    return bool(turn.outputs) and "Traceback" in turn.outputs[-1]

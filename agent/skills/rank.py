@@ -1,0 +1,152 @@
+"""Which skills a task calls for: a BM25 over names, descriptions, example requests and headings. No model, no network.
+
+A word that several skills share says little, a word that only one has says much; words of everyday talk say nothing.
+A skill is proposed when enough was said for it, absolutely and beside the best one, so that most tasks which need no
+skill get none.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from .skill import Skill
+
+WEIGHTS = {"name": 3.0, "description": 1.6, "triggers": 1.0, "headings": 0.5}
+SATURATION = 1.2
+LENGTH = 0.3  # how much a long text is held against a skill
+LEAST = 3.6  # what must be said for a skill at all
+BESIDE_BEST = 0.45
+COMMON_MOST = 1000.0  # the words of a task that count, at most
+
+HEADING = re.compile(r"^#{1,4}\s+(.+)$", re.MULTILINE)
+WORD = re.compile(r"[^\W_]+(?:[+.][^\W_]+)*")
+
+# One spelling for what people write in several ways.
+SPELLINGS = [
+    (re.compile(pattern), told)
+    for pattern, told in {
+        r"\bfine[\s-]?tun": "finetun",
+        r"\bpost[\s-]?train": "posttrain",
+        r"\bpre[\s-]?train": "pretrain",
+        r"\bdata[\s-]set": "dataset",
+        r"\bhugging[\s-]face": "huggingface",
+        r"\bllama[\s.-]?cpp": "llamacpp",
+        r"\bre[\s-]rank": "rerank",
+        r"\bopen[\s-]?api": "openapi",
+        r"\bweb[\s-]?cam": "webcam",
+    }.items()
+]
+
+STOP = set(
+    """a about above after again all also am an and any are as at be because been before being below between both but by
+    can cannot could did do does doing don down during each few for from further get give go got had has have having he
+    her here hers him his how i if in into is it its just let like ll make me more most my need new no nor not now of
+    off on once only or other our out over own please put re s same set she should so some such t than that the their
+    them then there these they thing this those through to too under until up us use user using ve very via want was way
+    we well were what when where which while who whom why will with without work would you your good best better one two
+    first last help show tell write run start create build find look take try know see say think ask answer question
+    file time day year people world name word text""".split()  # noqa: SIM905 (a paragraph reads better than a list)
+)
+
+
+def words(text: str) -> list[str]:
+    lowered = text.lower()
+    for pattern, told in SPELLINGS:
+        lowered = pattern.sub(told, lowered)
+    return [stem(word) for word in WORD.findall(lowered) if word not in STOP and (len(word) > 1 or not word.isascii())]
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str) -> str:
+    """Light: plurals and the commonest endings of verbs and nouns, never below four letters."""
+    for ending, instead in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            cut = word[: -len(ending)] + instead
+            if len(cut) >= 3:
+                return undoubled(cut.removesuffix("e") if len(cut) > 4 else cut)
+    return word.removesuffix("e") if len(word) > 4 else word
+
+
+ENDINGS = [
+    ("izations", "iz"),
+    ("ization", "iz"),
+    ("isation", "iz"),
+    ("izing", "iz"),
+    ("ising", "iz"),
+    ("ations", "at"),
+    ("ation", "at"),
+    ("ating", "at"),
+    ("ated", "at"),
+    ("ates", "at"),
+    ("ators", "at"),
+    ("ator", "at"),
+    ("ies", "y"),
+    ("ied", "y"),
+    ("ings", ""),
+    ("ing", ""),
+    ("ers", ""),
+    ("er", ""),
+    ("ed", ""),
+    ("sses", "ss"),
+    ("shes", "sh"),
+    ("ches", "ch"),
+    ("xes", "x"),
+    ("ss", "ss"),
+    ("us", "us"),
+    ("is", "is"),
+    ("es", "e"),
+    ("s", ""),
+]
+
+
+def undoubled(word: str) -> str:
+    """`logg` from logging is `log`."""
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz" else word
+
+
+class Ranking:
+    """Built once for a set of skills; a query takes well under a millisecond."""
+
+    def __init__(self, skills: Sequence[Skill]):
+        self.skills = list(skills)
+        self.weights = [weighted(skill) for skill in self.skills]
+        lengths = [sum(weights.values()) for weights in self.weights]
+        usual = sum(lengths) / len(lengths) if lengths else 1.0
+        self.damping = [1 - LENGTH + LENGTH * length / usual for length in lengths]
+        self.seen_in = Counter(word for weights in self.weights for word in weights)
+
+    def rarity(self, word: str) -> float:
+        """As in BM25, with a floor: in a set of three skills a word of two is still worth something."""
+        count, total = self.seen_in[word], max(len(self.skills), 12)
+        return math.log(1 + (total - count + 0.5) / (count + 0.5))
+
+    def scores(self, task: str) -> list[tuple[float, Skill]]:
+        """Every skill with what the task says for it, best first."""
+        asked = dict.fromkeys(words(task))
+        rarity = {word: self.rarity(word) for word in asked if word in self.seen_in}
+        rows = []
+        for skill, weights, damping in zip(self.skills, self.weights, self.damping, strict=True):
+            held = [(rarity[word], weights[word]) for word in rarity if word in weights]
+            rows.append((sum(worth * w * (SATURATION + 1) / (w + SATURATION * damping) for worth, w in held), skill))
+        return sorted(rows, key=lambda row: (-row[0], row[1].name))
+
+    def best(self, task: str, most: int = 2) -> list[Skill]:
+        rows = self.scores(task)[:most]
+        return [skill for score, skill in rows if score >= LEAST and score >= BESIDE_BEST * rows[0][0]]
+
+
+def weighted(skill: Skill) -> dict[str, float]:
+    """How strongly a skill stands for each word: the best field counts whole, the others add a little."""
+    fields: dict[str, Iterable[str]] = {
+        "name": words(skill.name.replace("-", " ")),
+        "description": words(skill.description),
+        "triggers": words("\n".join(skill.triggers)),
+        "headings": words("\n".join(HEADING.findall(skill.text))),
+    }
+    found: dict[str, float] = {}
+    for name, listed in fields.items():
+        for word, count in Counter(listed).items():
+            found[word] = found.get(word, 0.0) + WEIGHTS[name] * min(count, 2) ** 0.5
+    return found

@@ -21,7 +21,7 @@ from smolagents.utils import AgentError
 from agent import toolbox
 from agent.errors import UserError
 from agent.events import Coalescer
-from agent.loop import place, prompt
+from agent.loop import know_how, place, prompt
 from agent.loop.agent import Smith
 from agent.loop.bridge import Bridge
 from agent.loop.context import Context
@@ -31,8 +31,7 @@ from agent.models.resolve import Choice, resolve
 from agent.policy import Budget, Gate, Mode
 from agent.sandbox.open import Sandbox, SandboxGone, open_sandbox
 from agent.settings import Settings
-from agent.skills import Skills
-from agent.skills.tools import skill_tools
+from agent.skills import Skill, Skills
 from agent.store import Lease, Store, StoreError
 from tools import context as tool_context
 
@@ -66,6 +65,7 @@ class Session:
         self.events = Coalescer(partial(store.append_many, self.id), store.redactor)
         self.choice = self.choose_model()
         self.skills = Skills.discover(cwd, settings.home)
+        self.skills_inside: set[str] = set()  # whose files are in the sandbox already
         self.build(mode, attended)
 
     @classmethod
@@ -110,7 +110,7 @@ class Session:
             hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
             cancel=self.cancel_flag,
         )
-        self.tools = {**toolbox.load(), **skill_tools(self.skills)}
+        self.tools = {**toolbox.load(), **know_how.skill_tools(self.skills, self.use_skill)}
         self.bridge = Bridge(
             self.tools, self.gate, self.emit, self.tool_context, self.once, self.store.redactor, self.hold
         )
@@ -161,6 +161,7 @@ class Session:
             except SandboxGone:
                 self.notes.append(NEW_SANDBOX)
         sandbox = open_sandbox(self.settings, metadata={"session": self.id})
+        self.skills_inside.clear()
         self.sandbox_id = sandbox.id
         self.emit("state", {"state": "running", "detail": {"sandbox": sandbox.id, "place": sandbox.where.name}})
         return sandbox
@@ -256,9 +257,17 @@ class Session:
 
     def system_text(self, task: str) -> str:
         bodies = self.skills.match(task)
+        for skill in bodies:
+            self.use_skill(skill)
         where = place.describe(self.settings, self.executor.ready(), list(self.files))
         shown = [{"name": skill.name, "body": self.skills.body(skill)} for skill in bodies]
         return prompt.system(self.tools.values(), where, self.skills.catalog(), shown)
+
+    def use_skill(self, skill: Skill) -> None:
+        """Its files go into the sandbox, once for each sandbox."""
+        if skill.name not in self.skills_inside:
+            know_how.copy_in(self.executor.ready(), skill)
+            self.skills_inside.add(skill.name)
 
     def take_notes(self) -> list[str]:
         notes, self.notes = self.notes, []

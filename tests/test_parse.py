@@ -5,6 +5,8 @@ import time
 import pytest
 
 from agent.loop.parse import parse
+from agent.models.blocks import Watch
+from agent.models.thoughts import strip
 
 F = "```"
 MARKDOWN = (
@@ -236,6 +238,21 @@ def test_a_failed_attempt_is_asked_for_again(text, why):
     answer = parse(text)
     assert (answer.kind, answer.code) == ("repair", None), answer
     assert why in answer.problem and "<code>" in answer.problem
+
+
+@pytest.mark.parametrize(("text", "code"), [pytest.param(t, c, id=i) for i, t, c in CODE])
+def test_reading_along_never_stops_before_the_end_of_the_code(text, code):
+    """Thoughts are taken out before the watch sees a stream; what it lets through must parse to the same code."""
+    text = strip(text.replace("\r\n", "\n"))[0]
+    for size in (1, 7):
+        watch, kept = Watch(), ""
+        for at in range(0, len(text), size):
+            piece = text[at : at + size]
+            keep = watch.feed(piece)
+            kept += piece if keep is None else piece[:keep]
+            if keep is not None:
+                break
+        assert parse(kept).code == code
 
 
 def test_ids_are_unique():

@@ -11,7 +11,7 @@ from tools import envelope
 from tools.context import ToolError, here
 from tools.declare import tool
 from tools.hubs import details, files
-from tools.hubs.client import ask, offline, reach
+from tools.hubs.client import account, ask, offline, reach
 from tools.hubs.place import place_of
 from tools.hubs.searches import CACHE_COLUMNS, COLUMNS, SEARCHES, SORTS, Wanted, search_cache
 
@@ -40,7 +40,7 @@ def whoami() -> dict:
         return envelope.text("Nobody is signed in: public data only. Set HF_TOKEN to use an account.", **nobody)
     if offline():
         return envelope.text("Offline: a token is set, whose it is cannot be asked.", **nobody)
-    found, _ = ask(lambda api: api.whoami())
+    found = account()
     token = (found.get("auth") or {}).get("accessToken") or {}
     scoped = (token.get("fineGrained") or {}).get("scoped") or []
     known: dict[str, Any] = {

@@ -10,7 +10,7 @@ from tools import envelope
 from tools.context import ToolError, here
 from tools.declare import Stake, tool
 from tools.hubs import gradio_app
-from tools.hubs.client import ask, endpoint, offline
+from tools.hubs.client import account, ask, endpoint, offline
 from tools.hubs.place import place_of
 
 MOST_TEXT = 20_000
@@ -125,7 +125,7 @@ def _host(space_id: str) -> tuple[str, str | None, str]:
 
 
 def _is_own(repo_id: str) -> bool:
-    known, _ = ask(lambda api: api.whoami())
+    known = account()
     return repo_id.split("/")[0] in {known.get("name"), *(org["name"] for org in known.get("orgs") or [])}
 
 

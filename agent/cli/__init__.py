@@ -6,4 +6,5 @@ exit code. Whatever is heavy is imported inside those functions, so that `--help
 
 MODULES = [
     "agent.cli.sandbox",
+    "agent.cli.skills",
 ]

@@ -16,6 +16,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
+from agent.errors import UserError
 from agent.loop.endings import ApprovalNeeded, TurnEnded
 from agent.policy import Allow, Ask, Decision, Deny, Gate, Request, Risk
 from agent.redact import Redactor
@@ -112,10 +113,12 @@ class Bridge:
         try:
             result = self.perform(number, tool, checked, origin)
         except BaseException as error:
-            told = str(error) if isinstance(error, ToolError | TurnEnded) else f"{type(error).__name__}: {error}"
+            told = str(error) if isinstance(error, ToolError | TurnEnded | UserError) else f"{type(error).__name__}: {error}"
             self.emit("tool_result", {**called, "ok": False, "seconds": time.monotonic() - started, "error": told})
             if isinstance(error, ToolError | TurnEnded):
                 raise
+            if isinstance(error, UserError):
+                raise ToolError(told) from None
             log.exception("tool %s raised", name)
             raise ToolError(f"{name} failed: {told}") from error
         self.emit("tool_result", {**called, "ok": True, "seconds": time.monotonic() - started, "result": shown(result)})

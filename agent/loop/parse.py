@@ -1,8 +1,8 @@
 """One model answer in, one thing to do out: run this code, show this prose, or ask again.
 
-Promise: at most one block is run, the first that is Python; thoughts, invented output and later blocks never are. Code is
-given out exactly as written but for its common indent and blank edges. Prose counts as an answer to the person unless it
-looks like an attempt that failed, then `problem` says to the model what to write instead.
+Promise: at most one block is run, the first that is Python; thoughts, invented output and later blocks never are.
+Code is given out exactly as written but for its common indent and blank edges. Prose counts as an answer to the
+person unless it looks like an attempt that failed, then `problem` says to the model what to write instead.
 """
 
 import re

@@ -1,8 +1,9 @@
 """Where the first code block of a model's answer begins and ends.
 
-Promise: `<code>` tags and fences in any usual spelling are found, and an end is believed only when the code before it is
-not in the middle of a string, so fences, tags and headings inside string literals stay code. Python's own compiler is the
-judge. Used on whole answers and, through `Watch`, on growing ones. Whether the code is any good is not decided here.
+Promise: `<code>` tags and fences in any usual spelling are found, and an end is believed only when the code before it
+is not in the middle of a string, so fences, tags and headings inside string literals stay code. Python's own compiler
+is the judge. Used on whole answers and, through `Watch`, on growing ones. Whether the code is any good is not decided
+here.
 """
 
 import ast
@@ -34,7 +35,8 @@ warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(FILEN
 
 _OPENER = re.compile(
     r"""(?P<tag>(?!(?<=`)<code>`)<code(?:[ \t][^<>\n]*)?>)
-      | ^(?P<lead>[ \t]*(?:>[ \t]?|[-*+][ \t]+|\d+[.)][ \t]+)?)(?P<fence>`{3,}|~{3,})[ \t]*(?P<lang>[^\s`]*)(?P<info>[^\n`]*)$
+      | ^[ \t]*(?:>[ \t]?|[-*+][ \t]+|\d+[.)][ \t]+)?
+          (?P<fence>`{3,}|~{3,})[ \t]*(?P<lang>[^\s`]*)(?P<info>[^\n`]*)$
       | (?P<mid>`{3,})(?P<midlang>python3?|py)[ \t]*$
       | ^[ \t]*(?P<one>```)(?:python3?[ \t]|py[ \t])?(?P<line>[^`\n]+)```[ \t]*$
     """,
@@ -169,7 +171,7 @@ def _block(text: str, opener: re.Match, final: bool) -> Block | None:
 
 
 def _language(word: str) -> str:
-    return re.match(r"[a-z0-9_+-]*", word.strip("{}.").lower())[0]
+    return re.split(r"[^a-z0-9_+-]", word.strip("{}.").lower(), maxsplit=1)[0]
 
 
 def _mentioned(text: str, start: int, begin: int, end: tuple[int, int]) -> bool:
@@ -194,7 +196,7 @@ def _end(text: str, begin: int, fence: str, tagged: bool, final: bool) -> tuple[
     """(end of the code, end of the marks), or None while no end was written."""
     furthest, checks = None, 0
     for closer in _CLOSER.finditer(text, begin):
-        mark = closer.lastgroup
+        mark = str(closer.lastgroup)
         if mark == "fence" and closer["fence"][0] != (fence or "`")[0]:
             continue
         if mark == "tag" and closer["tag"].lower() == "<code>" and not text[begin : closer.start()].strip():

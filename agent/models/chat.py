@@ -1,8 +1,9 @@
 """Our client for OpenAI-compatible chat servers: streams inside `generate`, can be cancelled in every waiting state.
 
 Promise: a Reply holds a complete answer; anything else is one of agent.models.errors, whose texts never hold the key.
-Busy and silent servers are asked again, briefly and boundedly, but only while nothing was shown yet: what to do about an
-answer that broke in the middle is the caller's decision. No stop strings are sent unless the profile says they are safe.
+Busy and silent servers are asked again, briefly and boundedly, but only while nothing was shown yet: what to do about
+an answer that broke in the middle is the caller's decision. No stop strings are sent unless the profile says they are
+safe.
 """
 
 import json
@@ -177,13 +178,15 @@ class ChatModel:
         text = seen.text
         if self._leads is True and not text.strip() and seen.finish == "stop" and not seen.field_name:
             return seen.reasoning  # it did not think this time
-        if self._leads is None and not seen.cut and seen.finish != "length":
-            answer, thoughts = strip(text + "".join(seen.late))
+        if self._leads is None and not seen.cut:
+            late = "".join(seen.late)
+            answer, thoughts = strip(text + late)
             if thoughts:
                 self._leads = True
                 seen.thoughts.append(thoughts)
+                seen.late.clear()
                 return answer
-            if seen.finish and text.strip():
+            if seen.finish and text.strip() and (seen.finish != "length" or "bservation:" in late):
                 self._leads = False
         if not text.strip() and seen.tool_calls:
             calls = ({"name": name, "arguments": arguments} for name, arguments in seen.tool_calls.values())
@@ -191,7 +194,9 @@ class ChatModel:
         return text
 
     def _fault(self, seen: Seen, text: str) -> errors.ModelError | None:
-        url, complete = self.base_url, seen.cut or bool(seen.late)
+        url = self.base_url
+        unsure = self._leads is None and seen.finish in (None, "length")  # the block may be a draft in a long thought
+        complete = seen.cut or (bool(seen.late) and not unsure)
         if not complete and not seen.finish and not seen.done:
             told = seen.broke or "the stream just ended"
             if seen.first_token is None:

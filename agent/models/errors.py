@@ -12,7 +12,8 @@ from agent.models.base import Reply
 _OVERFLOW = re.compile(
     r"maximum context length|context[_ ]length[_ ]exceeded|exceed_context_size|maximum model length|context overflow"
     r"|exceed\w*[^.\n]{0,40}(?:context (?:size|length|window)|sequence length)|context size has been exceeded"
-    r"|longer than the (?:maximum )?(?:model|context)|context length of only|overflows?\. however|reached context length"
+    r"|longer than the (?:maximum )?(?:model|context)|context length of only|overflows?\. however"
+    r"|reached context length"
     r"|greater than the context length|(?:prompt|input)s? (?:is |are )?too (?:long|large)|too many (?:input )?tokens"
     r"|requested token count exceeds|reduce (?:the length of the|your) (?:messages|input|prompt|message size)"
     r"|`?inputs`? tokens \+|max_tokens must be at least 1|current length is \d+ while limit",
@@ -20,7 +21,8 @@ _OVERFLOW = re.compile(
 )
 _WINDOW = re.compile(
     r"context length (?:is|of)(?: only)? \(?(\d+)|context length \((\d+)|n_ctx\W{1,3}(\d+)|context size \((\d+)"
-    r"|context length is only (\d+)|must be <= (\d+)|limit is (\d+)|maximum model length of (\d+)|context window of (\d+)",
+    r"|context length is only (\d+)|must be <= (\d+)|limit is (\d+)|maximum model length of (\d+)"
+    r"|context window of (\d+)",
     re.I,
 )
 _PROMPT = re.compile(

@@ -6,7 +6,7 @@ cancel at the next token, counts tokens exactly. No batching, no quantisation: a
 
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 from agent.errors import UserError
 from agent.models import errors
@@ -23,15 +23,15 @@ class LocalModel:
         self.path, self.max_tokens = path, max_tokens
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=offline)
-            self.network: Any = AutoModelForCausalLM.from_pretrained(
-                path, local_files_only=offline, dtype="auto", device_map=None
-            )
+            loaded = AutoModelForCausalLM.from_pretrained(path, local_files_only=offline, dtype="auto")
+            self.network = cast(Any, loaded)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().split("\n", 1)[0][:200]
             raise UserError(f"{path} cannot be loaded: {reason} Give the folder of a causal language model.") from None
         if not self.tokenizer.chat_template:
             raise UserError(f"{path} has no chat template. Take the instruct version of the model.")
-        self.network.to(_device()).eval()
+        self.network.to(_device())
+        self.network.eval()
         self.window: int | None = getattr(self.network.config, "max_position_embeddings", None)
         self._lock = threading.Lock()
 

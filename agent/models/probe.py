@@ -1,8 +1,8 @@
 """Asks a chosen model a few short questions and says what is wrong with the way to it, and what mends it.
 
-Three calls of a few tokens: does anything come, does thinking swallow stop strings or everything, does switching thoughts
-off work, are thoughts and usage reported. What was found is kept as a profile that the client then goes by. How good the
-model is is not looked at.
+Three calls of a few tokens: does anything come, does thinking swallow stop strings or everything, does switching
+thoughts off work, are thoughts and usage reported. What was found is kept as a profile that the client then goes by.
+How good the model is is not looked at.
 """
 
 import datetime

@@ -1,7 +1,7 @@
 """What is known about one model on one server: what the probe found, kept as JSON, and how that server is spoken to.
 
-Without a probe the defaults here hold: no stop strings are sent, the block's end is cut in the client, and a server that
-may start its answers inside a thought without saying so (`leads` None) is read to the end once, to find out.
+Without a probe the defaults here hold: no stop strings are sent, the block's end is cut in the client, and a server
+that may start its answers inside a thought without saying so (`leads` None) is read to the end once, to find out.
 """
 
 import hashlib
@@ -9,8 +9,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-SWITCH = {"chat_template_kwargs": {"enable_thinking": False}}
-EFFORT = {"reasoning_effort": "none"}
+SWITCH: dict = {"chat_template_kwargs": {"enable_thinking": False}}
+EFFORT: dict = {"reasoning_effort": "none"}
 THINKING_OFF = {"vllm": SWITCH, "sglang": SWITCH, "llamacpp": SWITCH, "ollama": EFFORT, "lmstudio": EFFORT}
 SAMPLING_FIELDS = {  # beyond the OpenAI fields, where the server is known to take them
     "vllm": ("top_k", "min_p"),

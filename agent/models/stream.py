@@ -1,13 +1,14 @@
 """One exchange with a chat server: from the bytes of its answer to what was seen in them.
 
-Reads server-sent events and plain JSON answers, both spellings of the reasoning field, thinking tags inside the content,
-and error objects inside a stream. Judges nothing: an empty, truncated or dropped answer comes back as it is, in `Seen`.
+Reads server-sent events and plain JSON answers, both spellings of the reasoning field, thinking tags inside the
+content, and error objects inside a stream. Judges nothing: an empty, truncated or dropped answer comes back as it is,
+in `Seen`.
 """
 
 import json
-import queue
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from agent.models.wire import Failed, Head, Wire
 
 LARGEST = 64 * 2**20  # of an answer that is no stream
 LARGEST_ERROR = 64 * 2**10
+PACE = 0.02  # seconds between two looks at a running stream: waking for every token costs more than reading it
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Exchange:
         self.watch, self.timeouts, self.sure = watch, timeouts, sure
         self.splitter, self.inside = Splitter(inside), inside
         self.seen, self.begin = Seen(), time.monotonic()
+        self._items: deque[Any] = deque()
+        self.begun = False
         self._buffer: list[bytes] = []
         self._closed = False
 
@@ -111,15 +115,21 @@ class Exchange:
         return self.seen
 
     def _next(self, timeout: float) -> Any:
+        """The next item of the wire. Cancelling is seen within a tenth of a second, whatever is waited for."""
         end = time.monotonic() + timeout
-        while True:
+        if not self._items and self.begun:
+            self.cancel.wait(PACE)
+        while not self._items:
             if self.cancel.is_set():
-                raise Cancelled("The call to the model was cancelled.")
-            try:
-                return self.wire.get(min(0.1, max(0.001, end - time.monotonic())))
-            except queue.Empty:
-                if time.monotonic() >= end:
-                    return Failed(False, f"no answer in {timeout:g} s")
+                break
+            self._items.extend(self.wire.take(min(0.1, max(0.001, end - time.monotonic()))))
+            if not self._items and time.monotonic() >= end:
+                return Failed(False, f"no answer in {timeout:g} s")
+        if self.cancel.is_set():
+            raise Cancelled("The call to the model was cancelled.")
+        item = self._items.popleft()
+        self.begun = isinstance(item, bytes)
+        return item
 
     def _unreachable(self, failed: Failed) -> Unreachable:
         mend = "Start the server, or check the address" if failed.connecting else "Look at the server's log"

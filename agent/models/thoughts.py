@@ -67,10 +67,10 @@ class Splitter:
         self._swallow = False  # blanks right after a closing tag belong to neither
 
     def feed(self, piece: str) -> list[tuple[str, str]]:
-        if self.kind == "text" and not self._held and not self._swallow and "<" not in piece and "[" not in piece:
-            if not (self._fresh and "◁" in piece):
-                self._note(piece)
-                return [(self.kind, piece)]
+        plain = self.kind == "text" and not self._held and not self._swallow
+        if plain and not any(mark in piece for mark in "<[◁"):
+            self._note(piece)
+            return [(self.kind, piece)]
         self._held += piece
         return self._drain(False)
 

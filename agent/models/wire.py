@@ -1,14 +1,14 @@
 """One HTTP request whose answer arrives in pieces and which can be dropped at any moment.
 
-The request runs in a thread of its own, so waiting for a slow name server, a connection, the first byte or the next one
-never holds the caller: it waits on a queue. `close` shuts the socket down, which wakes the thread and tells the server.
-httpx is bare here, not the openai package: the Hub client brings httpx anyway, a chunk stays bytes (no object per token),
-and no second layer retries, sleeps or words errors.
+The request runs in a thread of its own, so waiting for a slow name server, a connection, the first byte or the next
+one never holds the caller: it takes what has come. `close` shuts the socket down, which wakes the thread and tells
+the server. httpx is bare here, not the openai package: the Hub client brings httpx anyway, a chunk stays bytes (no
+object per token), and no second layer retries, sleeps or words errors.
 """
 
-import queue
 import socket
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 import httpx
@@ -34,15 +34,18 @@ Item = Head | bytes | Failed | None  # None: the answer ended
 class Wire:
     def __init__(self, client: httpx.Client, url: str, headers: dict[str, str], content: bytes) -> None:
         self._client, self._url, self._headers, self._content = client, url, headers, content
-        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._items: deque[Item] = deque()
+        self._ready = threading.Event()
         self._socket: socket.socket | None = None
         self._connected = False
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="model-wire", daemon=True).start()
 
-    def get(self, timeout: float) -> Item:
-        """The next piece. Raises queue.Empty when nothing came in time."""
-        return self._items.get(timeout=timeout)
+    def take(self, timeout: float) -> list[Item]:
+        """All that has come; waits for the first of it, and gives an empty list when nothing came in time."""
+        self._ready.wait(timeout)
+        self._ready.clear()
+        return [self._items.popleft() for _ in range(len(self._items))]
 
     def close(self) -> None:
         self._closed.set()
@@ -57,14 +60,19 @@ class Wire:
             with self._client.stream(
                 "POST", self._url, headers=self._headers, content=self._content, extensions={"trace": self._trace}
             ) as response:
-                self._items.put(Head(response.status_code, response.headers))
+                self._put(Head(response.status_code, response.headers))
                 for chunk in response.iter_raw():
-                    self._items.put(chunk)
+                    self._put(chunk)
                     if self._closed.is_set():
                         return
-            self._items.put(None)
+            self._put(None)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
-            self._items.put(Failed(not self._connected, _reason(error)))
+            self._put(Failed(not self._connected, _reason(error)))
+
+    def _put(self, item: Item) -> None:
+        self._items.append(item)
+        if not self._ready.is_set():
+            self._ready.set()
 
     def _trace(self, event: str, info: dict) -> None:
         """httpx tells of each step: keep the socket for `close`, and send nothing after it."""

@@ -83,5 +83,5 @@ def reaching(where: Place) -> Iterator[None]:
         raise UserError(f"The key was refused ({where.name}). Set the right one as E2B_API_KEY.") from None
     except httpx.HTTPError as error:
         at = where.options.get("api_url", "E2B cloud")
-        reason = str(error).rpartition(': ')[2]
+        reason = str(error).rpartition(": ")[2]
         raise UserError(f"{at} cannot be reached: {reason}. Check E2B_API_URL and the network.") from None

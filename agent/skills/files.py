@@ -30,9 +30,7 @@ def entries(folder: Path) -> Iterator[Path]:
         for name in sorted({*names, *linked} - SKIPPED):
             seen += 1
             if seen > FILES_MOST:
-                raise TooMany(
-                    f"{folder.name} holds more than {FILES_MOST} files. Remove what does not belong to the skill."
-                )
+                raise TooMany(f"{folder.name} holds more than {FILES_MOST} files. Remove what the skill does not need.")
             yield Path(here) / name
 
 
@@ -45,9 +43,15 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def listing(folder: Path) -> list[str]:
-    """The files that `read` gives, relative to the folder."""
-    found = [path for path in entries(folder) if path.is_file() and is_inside(path, folder)]
-    return [path.relative_to(folder).as_posix() for path in found]
+    """The files that `read` gives, relative to the folder; of too many, the first."""
+    found = []
+    try:
+        for path in entries(folder):
+            if path.is_file() and is_inside(path, folder):
+                found.append(path.relative_to(folder).as_posix())
+    except TooMany:
+        pass
+    return found
 
 
 def links_out(folder: Path) -> list[str]:

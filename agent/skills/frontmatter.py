@@ -38,9 +38,7 @@ def split(text: str) -> tuple[str, str, list[Note]]:
         notes.append(Note("the frontmatter is closed with '...'. Close it with ---"))
     block = "\n".join(lines[first + 1 : end])
     if "---" in block:
-        notes.append(
-            Note("'---' stands inside the frontmatter, where many readers take it for its end. Write a dash less")
-        )
+        notes.append(Note("'---' stands inside the frontmatter; many readers take it for the end. Write a dash less"))
     return block, "\n".join(lines[end + 1 :]).strip(), notes
 
 
@@ -54,7 +52,7 @@ def parse(block: str) -> tuple[dict[str, Any], list[Note]]:
         (spaced, [Note("tabs in the frontmatter. Indent with spaces")]),
         (
             quoted(spaced),
-            [Note("the frontmatter is no valid YAML as it stands. Put values with ': ' or quotes in quotes")],
+            [Note("the frontmatter is no valid YAML as it stands. Put values with ': ' in quotes")],
         ),
     ]
     trouble: yaml.YAMLError | None = None
@@ -78,9 +76,7 @@ def compose(block: str) -> tuple[dict[str, Any], list[Note]]:
     depth = 0
     for event in yaml.parse(block, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise Refused(
-                "anchors and aliases (& and *) are not taken in a frontmatter. Write the value out, in quotes."
-            )
+            raise Refused("anchors and aliases (& and *) are not taken in a frontmatter. Write values out, in quotes.")
         if getattr(event, "tag", None) not in {None, "!", *CORE_TAGS}:
             raise Refused(f"the tag {event.tag} is not taken in a frontmatter. Write plain text.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -51,6 +51,10 @@ class Skills:
             raise UserError(f"there is no skill '{name}'. There are: {', '.join(self.by_name) or 'none'}.")
         return skill
 
+    def candidates(self, name: str) -> list[Skill]:
+        """All of that name, the one that counts first."""
+        return [skill for skill in [*self.all, *self.shadowed] if skill.name == name]
+
     def catalog(self, max_tokens: int = 1200) -> str:
         """One line for each trusted skill under a line that tells their folders; nothing when there are none.
 

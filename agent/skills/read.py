@@ -155,9 +155,7 @@ def name_of(fields: dict[str, Any], folder: Path, notes: list[Note]) -> str:
     if not name:
         raise Refused(f"neither '{declared}' nor the folder gives a name. Use a-z, 0-9 and single hyphens.")
     if declared and declared != name:
-        notes.append(
-            Note(f"the name '{declared[:80]}' is not allowed; '{name}' is taken. Use a-z, 0-9, single hyphens")
-        )
+        notes.append(Note(f"the name '{declared[:80]}' is not allowed; '{name}' is taken. Use a-z, 0-9 and hyphens"))
     elif not NAME.fullmatch(name):
         notes.append(Note(f"the name '{name}' has letters other than a-z. Use a-z, 0-9 and single hyphens"))
     if name != folder.name:

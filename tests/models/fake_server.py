@@ -10,6 +10,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# The words of the real servers, as people report them.
+# ruff: noqa: E501
 OVERFLOWS = {
     "vllm": (400, "This model's maximum context length is 4096 tokens. However, you requested 9000 tokens (8000 in the "
                   "messages, 1000 in the completion). Please reduce the length of the messages or completion."),
@@ -67,6 +69,7 @@ class FakeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *args: object) -> None:
                 pass

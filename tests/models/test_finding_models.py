@@ -159,7 +159,7 @@ def test_a_url_with_a_name_is_that_model_on_that_server():
     with FakeServer("vllm", models=("a", "b")) as server:
         assert resolve(f"{server.url}#b").model.model == "b"
         assert resolve(f"{server.root}#a", offline=True).model.base_url == server.url
-        with pytest.raises(UserError, match="does not serve 'c'. It has: a, b"):
+        with pytest.raises(UserError, match=r"does not serve 'c'\. It has: a, b"):
             resolve(f"{server.url}#c")
 
 

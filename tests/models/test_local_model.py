@@ -26,7 +26,9 @@ def folder(tmp_path_factory) -> Path:
 
     path = tmp_path_factory.mktemp("models") / "tiny-qwen3"
     corpus = [f"What is {a} plus {b}? It is {a + b}." for a in range(30) for b in range(30)]
-    corpus += [file.read_text(errors="ignore")[:5000] for file in sorted(Path(random.__file__).parent.glob("*.py"))[:20]]
+    corpus += [
+        file.read_text(errors="ignore")[:5000] for file in sorted(Path(random.__file__).parent.glob("*.py"))[:20]
+    ]
     tokenizer = Qwen2Tokenizer().train_new_from_iterator(corpus, 800, show_progress=False)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.eos_token, tokenizer.chat_template = "<|im_end|>", TEMPLATE

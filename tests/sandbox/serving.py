@@ -82,7 +82,9 @@ def as_ordinary_user(command: list[str], home: Path) -> list[str]:
             lines.append(f"mkdir -p /mnt/{number}.{index}; mount --bind {shlex.quote(str(path))} /mnt/{number}.{index}")
         lines.append(f"mount -t tmpfs -o mode=0755 open {shlex.quote(str(top))}")
         for index, path in enumerate(paths):
-            lines.append(f"mkdir -p {shlex.quote(str(path))}; mount --bind /mnt/{number}.{index} {shlex.quote(str(path))}")
+            lines.append(
+                f"mkdir -p {shlex.quote(str(path))}; mount --bind /mnt/{number}.{index} {shlex.quote(str(path))}"
+            )
     lines += ["umount /mnt/* || true; umount /mnt", f"cd {shlex.quote(str(ROOT))}"]
     drop = f"exec setpriv --reuid {ORDINARY} --regid {ORDINARY} --clear-groups env HOME={shlex.quote(str(home))} "
     return ["unshare", "--mount", "sh", "-c", "\n".join([*lines, drop + shlex.join(command)])]

@@ -103,6 +103,18 @@ def reach(online: Callable[["HfApi"], T], cached: Callable[[], T]) -> tuple[T, s
             raise problem from None
 
 
+def account() -> dict[str, Any]:
+    """Whose the token is, as the Hub tells it."""
+
+    def question(api: "HfApi") -> dict[str, Any]:
+        if not api.token:
+            raise ToolError(f"The Hub did not accept the token. {_new_token()}")
+        return api.whoami()
+
+    found, _ = ask(question)
+    return found
+
+
 def get_json(path: str, params: dict[str, Any], signed: bool = True) -> Callable[["HfApi"], Any]:
     """A question for what huggingface_hub has no method for."""
 

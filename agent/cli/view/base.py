@@ -17,6 +17,9 @@ ENDS = ("succeeded", "failed", "cancelled", "limit", "lost")
 class View:
     """`show` gets each event once, in order. `notice` is a line of the program itself, not of the session."""
 
+    def begin(self) -> None:
+        """A turn starts; a view that shows what is long over is never told so."""
+
     def show(self, event: Event) -> None:
         raise NotImplementedError
 
@@ -133,8 +136,13 @@ def error_lines(data: dict[str, Any]) -> list[str]:
 
 def state_line(data: dict[str, Any]) -> str | None:
     """None when there is nothing to say but that it goes on."""
+    detail = data.get("detail", {})
+    if "model" in detail:
+        return f"model {one_line(detail['model'])}: {one_line(detail.get('why', ''))}".rstrip(": ")
+    if "sandbox" in detail:
+        return f"sandbox {one_line(detail['sandbox'])} ({one_line(detail.get('place', ''))})"
     if data["state"] in ENDS or data.get("reason"):
-        return f"{data['state']}{f': {one_line(data["reason"])}' if data.get('reason') else ''}"
+        return ": ".join([data["state"], *([one_line(data["reason"])] if data.get("reason") else [])])
     return None
 
 

@@ -1,8 +1,8 @@
 """Text of models, programs and strangers made safe for a terminal.
 
-Escape sequences go, also those cut in two by streaming; control characters go; what reorders or hides text (bidirectional
-overrides, line separators) is shown as its code point. Letters of every script stay. Nothing here knows colours: what a
-person sees in colour comes from the view, never from the text.
+Escape sequences go, also those cut in two by streaming; control characters go; what reorders or hides text
+(bidirectional overrides, line separators) is shown as its code point. Letters of every script stay. Nothing here knows
+colours: what a person sees in colour comes from the view, never from the text.
 """
 
 import re

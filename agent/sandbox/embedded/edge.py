@@ -152,14 +152,16 @@ class Edge:
 
     async def relay(self, request: Request, sandbox: Sandbox, port: int) -> None:
         """Hand the connection over. From here on it belongs to this one sandbox, until either side closes it."""
+        client = request.connection
+        rest = client.take_over()  # before anything is waited for: from here on nobody else reads from the client
         try:
             up_reader, up_writer = await self.sandboxes.connection(sandbox, port)
         except OSError:
-            raise gone(sandbox.record.id) from None
+            client.writer.write(as_bytes(gone(sandbox.record.id)))
+            client.writer.close()
+            return
         self.sandboxes.last_used = time.monotonic()
-        client = request.connection
-        rest = client.take_over()
-        up_writer.write(head_for_guest(request) + rest)
+        up_writer.write(head_for_guest(request, port) + rest)
         sending = asyncio.ensure_future(upload(client.reader, up_writer))
         try:
             if not await pump(up_reader, client.writer):
@@ -170,9 +172,10 @@ class Edge:
             client.writer.close()
 
 
-def head_for_guest(request: Request) -> bytes:
-    """The request's head without secrets; it asks for one answer per connection unless it upgrades the protocol."""
-    upgrade = "upgrade" in request.headers.get("connection", "").lower()
+def head_for_guest(request: Request, port: int) -> bytes:
+    """The request's head without secrets. It asks for one answer per connection, because this request was judged and the
+    bytes after it were not; only a program's own port may upgrade the protocol."""
+    upgrade = port not in (ENVD, INTERPRETER) and "upgrade" in request.headers.get("connection", "").lower()
     lines = [f"{request.method} {request.target} HTTP/1.1"]
     for name, value in request.raw_headers:
         if name not in SECRETS and (name not in HOP or (upgrade and name == "connection")):

@@ -117,7 +117,8 @@ def bwrap_arguments(plan: Plan, source: dict[Path, str], guest_config: dict, sec
     arguments += ["--bind", at(plan.home), HOME]
     for share in plan.shares:
         arguments += ["--bind" if share.write else "--ro-bind", at(share.host), share.inside]
-    arguments += ["--remount-ro", "/", "--chdir", HOME, "--seccomp", str(seccomp_fd)]
+    # /dev and / are tmpfs without a size: whatever could be written there would be memory that nothing bounds.
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME, "--seccomp", str(seccomp_fd)]
     environment = {"GUEST": json.dumps(guest_config), "PATH": SYSTEM_PATH, "HOME": HOME, "LANG": "C.UTF-8"}
     for name, value in environment.items():
         arguments += ["--setenv", name, value]

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import string
+import subprocess
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -36,6 +37,15 @@ DEFAULT_TEMPLATE = "code-interpreter-v1"
 
 def new_id() -> str:
     return "i" + "".join(secrets.choice(ALPHABET) for _ in range(19))
+
+
+def discard(folder: Path) -> None:
+    """Remove a sandbox's folder, whatever its code made of it: folders closed to us, or nested deeper than we recurse."""
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        subprocess.run(["chmod", "-R", "u+rwX", str(folder)], capture_output=True)
+        subprocess.run(["rm", "-rf", str(folder)], capture_output=True)
 
 
 @dataclass
@@ -113,7 +123,7 @@ class Sandboxes:
                 self.all[record.id] = Sandbox(record, folder, self.new_egress(record))
                 self.uids.add(record.uid or 0)
             else:
-                shutil.rmtree(folder, ignore_errors=True)
+                discard(folder)
 
     def fill_pool(self) -> None:
         while not self.closing and len(self.warm) + len(self.warming) < self.config.pool:
@@ -333,7 +343,7 @@ class Sandboxes:
         self.all.pop(sandbox.record.id, None)
         self.last_used = time.monotonic()
         await self.stop_jail(sandbox)
-        await asyncio.to_thread(shutil.rmtree, sandbox.folder, True)
+        await asyncio.to_thread(discard, sandbox.folder)
         self.uids.discard(sandbox.record.uid or 0)
 
     async def close(self) -> None:

@@ -34,7 +34,9 @@ except BaseException as error:
 else:
     print("escaped", flush=True)
 """
-LACKING = tuple(f"[Errno {number}]" for number in (EPERM, ENOENT, EACCES, ENODEV, EINVAL, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT))
+LACKING = tuple(
+    f"[Errno {number}]" for number in (EPERM, ENOENT, EACCES, ENODEV, EINVAL, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT)
+)
 
 
 @dataclass

@@ -27,7 +27,8 @@ assert "0" in uids, uids
 
 
 @pytest.mark.parametrize(
-    "folder", ["/", "/usr", "/usr/bin", "/usr/local", "/etc", "/etc/ssl", "/opt", "/root", "/home", "/dev", "/lib", "/var"]
+    "folder",
+    ["/", "/usr", "/usr/bin", "/usr/local", "/etc", "/etc/ssl", "/opt", "/root", "/home", "/dev", "/lib", "/var"],
 )
 def test_no_file_can_be_made_outside_the_sandboxs_own_folders(jailed: Jailed, folder: str) -> None:
     held_only_inside(jailed, CREATE, folder, control=ROOT)
@@ -102,7 +103,9 @@ def test_a_setuid_program_in_a_shared_folder_gives_no_rights(jailed: Jailed) -> 
 
 
 def test_a_setuid_program_made_inside_gives_no_rights(jailed: Jailed) -> None:
-    jailed.box.files.write("who.c", '#include <stdio.h>\n#include <unistd.h>\nint main() { printf("%d", geteuid()); }\n')
+    jailed.box.files.write(
+        "who.c", '#include <stdio.h>\n#include <unistd.h>\nint main() { printf("%d", geteuid()); }\n'
+    )
     made = jailed.box.commands.run("gcc -o who who.c && chmod 6755 who && ./who && stat -c ' %a' who")
     assert made.stdout == "1000 6755\n"  # the bit stays, and raises nobody
 
@@ -142,6 +145,8 @@ assert os.path.exists("tmp")
 
 
 def test_what_one_sandbox_wrote_into_the_system_is_not_in_the_next(jailed: Jailed, fresh: Sandbox) -> None:
-    fresh.commands.run("echo 'raise SystemExit' > ~/sitecustomize.py; mkdir -p ~/.local/bin; cp ~/sitecustomize.py ~/.local/bin/ls")
+    fresh.commands.run(
+        "echo 'raise SystemExit' > ~/sitecustomize.py; mkdir -p ~/.local/bin; cp ~/sitecustomize.py ~/.local/bin/ls"
+    )
     assert not jailed.box.files.exists("/home/user/sitecustomize.py")
     assert jailed.box.commands.run("ls /").exit_code == 0

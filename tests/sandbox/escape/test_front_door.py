@@ -15,6 +15,7 @@ from tests.sandbox.serving import Served
 from .attack import ORDINARY, Jailed, outside
 
 START = b"/process.Process/Start"
+PATIENCE = 0.25  # for answers of which there should be none
 
 
 def talk(served: Served, data: bytes, seconds: float = 5) -> bytes:
@@ -155,7 +156,7 @@ def test_a_second_request_does_not_ride_on_the_first(jailed: Jailed, unlocked: s
     plain = request("GET", target, **named, Connection=connection)
     for head in (first, plain):
         for second in (start(f"touch {mark}"), request("POST", "/init", b'{"envVars": {"RODE": "1"}}')):
-            talk(jailed.served, head + second, seconds=1)
+            talk(jailed.served, head + second, seconds=PATIENCE)
     assert not jailed.other.files.exists(mark)
     assert "RODE" not in jailed.other.commands.run("env").stdout
 
@@ -183,7 +184,7 @@ def test_a_request_in_a_request_is_never_obeyed(jailed: Jailed, kind: str, door:
     fixed = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in {"Host": "localhost", **headers}.items())
     inner = start("touch smuggled", **{**tokens(jailed.box), "E2b_Sandbox_Id": jailed.other.sandbox_id})
     data = f"POST {path} HTTP/1.1\r\n{fixed}{SMUGGLED[kind]}\r\n0\r\n\r\n".encode() + inner
-    talk(jailed.served, data, seconds=1)
+    talk(jailed.served, data, seconds=PATIENCE)
     assert not jailed.other.files.exists("smuggled")
     assert not jailed.box.files.exists("smuggled")
 
@@ -213,7 +214,16 @@ def test_what_only_the_host_may_call_is_not_reached(jailed: Jailed, target: str,
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "169.254.169.254", "evil.example#localhost", "", "0.0.0.0"]
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "169.254.169.254",
+        "evil.example#localhost",
+        "",
+        "0.0.0.0",
+    ],
 )
 def test_a_page_that_rebinds_its_name_reaches_nothing(jailed: Jailed, host: str) -> None:
     for path in ("/v2/sandboxes", "/health"):
@@ -223,7 +233,9 @@ def test_a_page_that_rebinds_its_name_reaches_nothing(jailed: Jailed, host: str)
     assert status(talk(jailed.served, request("GET", "/", Host=named))) == 421
 
 
-@pytest.mark.parametrize("change", ["path", "user", "operation", "expiry", "another sandbox", "expired", "empty", "second path"])
+@pytest.mark.parametrize(
+    "change", ["path", "user", "operation", "expiry", "another sandbox", "expired", "empty", "second path"]
+)
 def test_a_signature_opens_one_file_one_way(jailed: Jailed, change: str) -> None:
     jailed.other.files.write("public.txt", "public")
     url = jailed.other.download_url("public.txt", use_signature_expiration=60 if change != "expired" else -60)

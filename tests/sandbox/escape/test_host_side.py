@@ -45,7 +45,9 @@ REFUSED = (SandboxException, urllib.error.HTTPError, StopIteration, IndexError)
 def linked(jailed: Jailed) -> Jailed:
     """Links in the sandbox's home to what is on the host."""
     token = jailed.planted["token"]
-    lines = f"ln -sfn {token} link; ln -sfn {os.path.dirname(token)} linked; mkdir -p chain; ln -sfn ../linked chain/linked"
+    lines = (
+        f"ln -sfn {token} link; ln -sfn {os.path.dirname(token)} linked; mkdir -p chain; ln -sfn ../linked chain/linked"
+    )
     jailed.box.commands.run(lines)
     assert outside("assert open(sys.argv[1]).read()", token, user=jailed.user) == "escaped"
     return jailed
@@ -83,7 +85,9 @@ def test_no_files_call_changes_the_host(linked: Jailed, spelling: str) -> None:
             pass
     token = Path(linked.planted["token"])
     assert token.read_text() == linked.secret and os.listdir(token.parent) == ["token"]
-    box.commands.run(f"ln -sfn {token} link; ln -sfn {token.parent} linked; mkdir -p chain; ln -sfn ../linked chain/linked")
+    box.commands.run(
+        f"ln -sfn {token} link; ln -sfn {token.parent} linked; mkdir -p chain; ln -sfn ../linked chain/linked"
+    )
 
 
 def test_a_link_swapped_in_between_gives_nothing_away(linked: Jailed) -> None:

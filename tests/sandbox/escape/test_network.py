@@ -131,7 +131,10 @@ import subprocess
     said = inside(jailed.box, code)
     assert "not permitted" in said, said
     if os.geteuid() == 0:  # in a network namespace of its own, so that the machine's stays as it is
-        assert outside(f"call('unshare', 0x40000000)\n{code}", user=ROOT) in ("escaped", "held: OSError: [Errno 95] Operation not supported")
+        assert outside(f"call('unshare', 0x40000000)\n{code}", user=ROOT) in (
+            "escaped",
+            "held: OSError: [Errno 95] Operation not supported",
+        )
 
 
 @pytest.mark.parametrize("way", ["forwarder", "socket"])
@@ -139,10 +142,12 @@ def test_the_proxy_reaches_what_is_allowed_and_refuses_the_rest(jailed: Jailed, 
     code = PROXY
     if way == "socket":
         code = code.replace(
-            'socket.create_connection(("127.0.0.1", 3128), 5)', 'socket.socket(socket.AF_UNIX)'
+            'socket.create_connection(("127.0.0.1", 3128), 5)', "socket.socket(socket.AF_UNIX)"
         ).replace("as proxy:", "as proxy:\n    proxy.connect('/run/sandbox/proxy.sock')")
+
     def get(port):
         return f"GET http://127.0.0.1:{port}/ HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
+
     assert inside(jailed.box, code, get(witness.allowed)) == "escaped"
     before = len(witness.hits)
     assert inside(jailed.box, code, get(witness.denied)).startswith("held")

@@ -36,7 +36,9 @@ def test_the_jails_own_command_line_holds_no_key_or_token(jailed: Jailed) -> Non
 
 
 def test_the_first_process_shows_no_environment_of_the_host(jailed: Jailed) -> None:
-    held_only_inside(jailed, "assert sys.argv[1][::-1] in open(sys.argv[2]).read()", jailed.secret[::-1], environ_of(jailed))
+    held_only_inside(
+        jailed, "assert sys.argv[1][::-1] in open(sys.argv[2]).read()", jailed.secret[::-1], environ_of(jailed)
+    )
     first = jailed.box.commands.run("tr '\\0' '\\n' < /proc/1/environ | cut -d= -f1 | sort").stdout.split()
     assert set(first) <= {"PATH", "PWD", "_", "SHLVL"}
 

@@ -53,7 +53,9 @@ class Witness:
             with client:
                 self.hits.append(name)
                 request = client.recv(4096)
-                away = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n" % self.denied
+                away = (
+                    b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n" % self.denied
+                )
                 client.sendall(away if b"/redirect" in request else ANSWER)
 
     def echo(self, datagrams: socket.socket) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smolagents.memory import ActionStep, FinalAnswerStep, TaskStep
+from smolagents.memory import ActionStep, TaskStep
 from smolagents.monitoring import Timing
 from smolagents.utils import AgentError
 
@@ -224,11 +224,9 @@ class Session:
         try:
             self.executor.ready()
             self.agent.system_text = self.system_text(task)
-            answer = None
-            for step in self.agent.run("\n".join([*self.take_notes(), task]), stream=True, reset=False):
-                if isinstance(step, FinalAnswerStep):
-                    answer = step.output
-            return Outcome("succeeded", "", 0, answer)
+            for _ in self.agent.run("\n".join([*self.take_notes(), task]), stream=True, reset=False):
+                pass
+            return Outcome("succeeded", "", 0, self.agent.answer)
         except TurnEnded as ending:
             ended = self.stopped_by if isinstance(ending, TurnCancelled) and self.stopped_by else ending
             return Outcome(ended.state, ended.reason, ended.exit_code)

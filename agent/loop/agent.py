@@ -47,6 +47,7 @@ class Smith(CodeAgent):
         self.emit, self.cancel_flag, self.limits, self.remember = emit, cancel, limits, remember
         self.model_name = model_name
         self.circles, self.repairs, self.steps_done = Circles(), 0, 0
+        self.answer: Any = None  # of the last turn
         super().__init__(
             tools=[],
             model=model,  # type: ignore[arg-type]  # only our own step talks to it
@@ -69,7 +70,8 @@ class Smith(CodeAgent):
         self.python_executor.step = self.python_executor.bridge.step = self.steps_done
         answer = self.ask(memory_step)
         if answer.kind == "prose":
-            yield ActionOutput(output=answer.prose, is_final_answer=True)
+            self.answer = answer.prose
+            yield ActionOutput(output="", is_final_answer=True)
             return
         if answer.kind == "repair":
             self.repair(answer.problem or "There was no code block in your answer.")
@@ -79,10 +81,12 @@ class Smith(CodeAgent):
         memory_step.observations = done.logs
         if answer.problem:
             memory_step.observations += f"\n[{answer.problem}]"
-        memory_step.action_output = done.output
-        if not done.is_final_answer:
+        if done.is_final_answer:
+            self.answer = done.output
+        else:
             self.look_for_circles(memory_step)
-        yield ActionOutput(output=done.output, is_final_answer=done.is_final_answer)
+        # The engine would import torch to look at anything but text.
+        yield ActionOutput(output="", is_final_answer=done.is_final_answer)
 
     def ask(self, step: ActionStep) -> Answer:
         """One answer of the model. An overflow compacts the conversation and asks once more."""

@@ -143,6 +143,8 @@ class Sandbox:
                 outcome: Any = self.execute(
                     code, on_stdout=pass_on(on_stdout), on_stderr=pass_on(on_stderr), on_result=pass_on(result)
                 )
+            except httpx.TransportError:  # the sandbox lives, the stream broke
+                outcome = Execution()
             except BaseException as error:  # raised again by the thread that waits for it
                 outcome = error
             done.set()

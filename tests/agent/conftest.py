@@ -1,5 +1,7 @@
 """One home folder and one sandbox server for all sessions of these tests; tests that break it take `own_home`."""
 
+from . import shim  # noqa: F401
+
 import json
 import os
 import shutil

@@ -187,10 +187,11 @@ def test_ctrl_c_stops_a_silent_cell_at_once(box: Sandbox) -> None:
 # -- the sandbox's life ------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_cut_in_mid_cell_is_no_success_and_keeps_the_kernel(served: Served) -> None:
+@pytest.mark.parametrize("how", ["cut", "tear"])
+def test_a_stream_that_stops_short_is_no_success_and_keeps_the_kernel(served: Served, how: str) -> None:
     with relaying(served.url) as relay, closing(open_sandbox(by_key(served, relay.url))) as box:
         box.run_cell("kept = 1")
-        cell = box.run_cell(f"print('up', flush=True); {SLEEP}", on_stdout=lambda _: relay.cut())
+        cell = box.run_cell(f"print('up', flush=True); {SLEEP}", on_stdout=lambda _: getattr(relay, how)())
         assert (cell.end, cell.execution.error, cell.kernel_lost) == ("cut", None, False)
         assert cell.seconds < 10
         assert box.run_cell("kept").execution.text == "1"

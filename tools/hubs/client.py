@@ -5,6 +5,7 @@ is said. Offline, nothing connects at all. Other users of huggingface_hub in thi
 bounds hold only inside `ask` and `bounded`. A body that drips for ever is not noticed between two requests.
 """
 
+import logging
 import os
 import re
 import threading
@@ -152,7 +153,7 @@ def refused(response: "httpx2.Response") -> None:
 
 
 @contextmanager
-def bounded(seconds: float = SECONDS) -> Iterator[None]:
+def bounded(seconds: float) -> Iterator[None]:
     """Requests by huggingface_hub in this thread wait no longer than this, and stop when the call is cancelled."""
     _hook()
     mark = BOUNDS.set(Bounds(seconds))
@@ -216,7 +217,7 @@ def _once(question: Callable[["HfApi"], T], token: str | None) -> T:
     import httpx2
     from huggingface_hub import HfApi
 
-    with bounded():
+    with bounded(SECONDS):
         try:
             return question(HfApi(endpoint=endpoint(), token=token or False))
         except httpx2.TimeoutException:
@@ -239,8 +240,14 @@ def _hook() -> None:
         return client
 
     with HOOKING:
+        logging.getLogger("huggingface_hub.utils._http").addFilter(_told_by_us)
         if _before not in get_session().event_hooks["request"]:
             set_client_factory(factory)
+
+
+def _told_by_us(record: logging.LogRecord) -> bool:
+    """The library prints its retries; inside our bounds the error that follows says it."""
+    return BOUNDS.get() is None
 
 
 def _before(request: "httpx2.Request") -> None:

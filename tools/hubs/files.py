@@ -59,7 +59,10 @@ def find(
             return there, value, note
         except Missing as missing:
             problem = missing
-    near = nearest(place.repo_id)
+    try:
+        near = nearest(place.repo_id)
+    except ToolError:  # the search is a favour; the answer is that nothing was found
+        near = []
     raise Missing(f"{problem} Did you mean: {', '.join(near)}?" if near else f"{problem} Look for it with search_hub.")
 
 

@@ -46,6 +46,8 @@ def place_of(text: str, kind: str | None = None, revision: str | None = None) ->
     if kind is not None and kind not in KINDS:
         raise ToolError(f"Unknown kind {kind!r}. Use one of: {', '.join(KINDS)}.")
     text = text.strip().rstrip("/")
+    if text.startswith(("/", "~", ".")):
+        raise ToolError(f"{text!r} is a path on a machine; open it with Python. A place on the Hub is {FORM}.")
     bare = not text.startswith("hf://") and "://" not in text
     told = not bare or text.startswith(("datasets/", "spaces/", "models/"))
     name, _, after = text.removeprefix("hf://").partition("@")

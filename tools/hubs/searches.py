@@ -139,6 +139,10 @@ def search_cache(wanted: Wanted, kind: str) -> Rows:
         for repo in cached_repos(kind)
         if repo.repo_id.lower().startswith(owner) and all(word in repo.repo_id.lower() for word in words)
     ]
+    if not found:
+        raise ToolError(
+            f"The Hub is not asked, and no {kind} in the local cache fits. Try query='' to see what is there."
+        )
     return [[repo.repo_id, repo.size_on_disk, repo.nb_files, len(repo.revisions)] for repo in found[: wanted.limit]]
 
 

@@ -1,0 +1,108 @@
+"""What the commands that touch sessions have in common: their flags, the settings those make, the store, a session."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.cli.turn import Screen
+    from agent.cli.view import View
+    from agent.policy import Mode
+    from agent.settings import Settings
+    from agent.store import Store
+
+SANDBOXES = ("auto", "embedded", "e2b")
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """How a session runs: model, sandbox, who decides, limits."""
+    parser.add_argument("--model", metavar="SPEC", help="auto, recipes, a URL, ollama/NAME, hf/ORG/NAME, …")
+    parser.add_argument("--sandbox", choices=SANDBOXES, help="where code runs (default: auto)")
+    add_policy_flags(parser)
+    parser.add_argument("--max-minutes", type=positive, metavar="N", help="end after so long")
+    parser.add_argument("--max-steps", type=count, metavar="N", help="end after so many steps")
+
+
+def add_policy_flags(parser: argparse.ArgumentParser) -> None:
+    mode = parser.add_mutually_exclusive_group()
+    for name, help in (
+        ("ask", "ask before spending, publishing, deleting (the default)"),
+        ("yes", "allow it within the limits"),
+        ("deny", "refuse it"),
+    ):
+        mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=help)
+    parser.set_defaults(mode="ask")
+    parser.add_argument("--offline", action="store_true", default=None, help="nothing leaves this machine")
+    parser.add_argument("--max-usd", type=amount, metavar="USD", help="never spend more than this")
+
+
+def amount(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no amount of dollars")
+    return number
+
+
+def positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    """The settings with what the flags of this command say on top."""
+    from agent.settings import load_settings
+
+    names = ("model", "sandbox", "offline", "max_usd", "max_minutes", "max_steps")
+    return load_settings(**{name: getattr(args, name, None) for name in names})
+
+
+def mode_of(args: argparse.Namespace) -> "Mode":
+    from agent.policy import Mode
+
+    return Mode(args.mode)
+
+
+def open_store(settings: "Settings") -> "Store":
+    """The log, which knows every secret of the settings and keeps them out."""
+    from pydantic import SecretStr
+
+    from agent.redact import Redactor
+    from agent.store import Store
+
+    values = (getattr(settings, name) for name in type(settings).model_fields)
+    return Store.open(settings.home, Redactor(v.get_secret_value() for v in values if isinstance(v, SecretStr)))
+
+
+def check_files(paths: list[Path]) -> list[Path]:
+    """Before anything starts: the files a person named are there."""
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"There is no file {path}. Give the path of a file.")
+    return paths
+
+
+def open_screen(
+    settings: "Settings", store: "Store", view: "View", mode: "Mode", attended: bool, session_id: str | None
+) -> "Screen":
+    """A new session, or the one of that id, on a view."""
+    from agent.cli.turn import Asking, Screen
+    from agent.session import Session
+
+    made: Any
+    if session_id is None:
+        made, seen = Session.start(settings, store, mode=mode, attended=attended, cwd=Path.cwd()), 0
+    else:
+        seen = store.session(session_id).last_seq
+        made = Session.resume(settings, store, session_id, mode=mode, attended=attended)
+    return (Asking if attended else Screen)(store, made, view, seen, attended)

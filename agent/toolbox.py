@@ -67,7 +67,7 @@ class Tool:
             p.name: (hints.get(p.name, Any), ... if p.default is inspect.Parameter.empty else p.default)
             for p in self.signature.parameters.values()
         }
-        return create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)
+        return create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)  # type: ignore[call-overload]
 
     def check(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments in the types of the signature, or a ToolError that says which one is wrong."""

@@ -1,7 +1,7 @@
 """The embedded sandbox server beside bare processes: latencies, start, throughput, memory.
 
-`python -m benchmarks.sandbox`. Every ratio is against a baseline measured in the same run; nothing is installed, nothing
-leaves the machine. Run it on an idle machine: the absolute bars are for two cores.
+`python -m benchmarks.sandbox`. Every ratio is against a baseline measured in the same run; nothing leaves the machine.
+Run it on an idle machine: the absolute bars are for two cores.
 """
 
 import io
@@ -54,7 +54,8 @@ class Server:
         status = Path(f"/proc/{self.pid}/status")
 
         def field(name: str) -> int:
-            return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith(name))
+            lines = status.read_text().splitlines()
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
         before = field("VmRSS")

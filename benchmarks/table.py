@@ -1,4 +1,4 @@
-"""Rows of a benchmark: a figure beside its baseline of the same run and the bar it must hold. Printed and kept as JSON."""
+"""Rows of a benchmark: a figure beside its baseline of the same run, and the bar it must hold. Printed and kept."""
 
 import json
 import platform

@@ -7,8 +7,8 @@ It imports nothing but the SDK and runs unchanged against E2B cloud, a self-host
 import io
 import time
 
-from e2b_code_interpreter import Sandbox
 from e2b.sandbox.commands.command_handle import CommandExitException, PtySize
+from e2b_code_interpreter import Sandbox
 
 MB = 1024 * 1024
 
@@ -96,7 +96,7 @@ def big_file(sandbox: Sandbox) -> None:
 def port(sandbox: Sandbox) -> None:
     sandbox.files.write("site/index.html", "served from inside")
     sandbox.commands.run("python -m http.server 8000 --directory site", background=True)
-    until(lambda: "LISTEN" in sandbox.commands.run("cat /proc/net/tcp | grep :1F40 | sed 's/ 0A / LISTEN /' || true").stdout)
+    until(lambda: sandbox.commands.run("grep -c ':1F40 .* 0A ' /proc/net/tcp || true").stdout.strip() == "1")
     print("port       http://" + sandbox.get_host(8000))
 
 

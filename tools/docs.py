@@ -91,7 +91,7 @@ def read_docs(path_or_url: str, start: int = 0) -> dict:
 def page_url(text: str) -> str:
     """The page's address on the configured Hub; anything else is refused."""
     text = text.strip()
-    if "://" not in text:
+    if "://" not in text and not text.startswith("//"):
         text = text.lstrip("/")
         inside = text if f"/{text}".startswith(FOLDERS) else f"docs/{text}"
         return allowed(f"{endpoint()}/{inside}")
@@ -123,8 +123,10 @@ def _markdown(url: str) -> Callable[["HfApi"], tuple[str, str]]:
 
 
 def _fetch(url: str) -> tuple[str, str]:
-    for _ in range(5):
-        headers = {"accept": "text/markdown, text/plain;q=0.9, */*;q=0.1"}
+    headers = {"accept": "text/markdown, text/plain;q=0.9, */*;q=0.1"}
+    visited: set[str] = set()
+    while url not in visited and len(visited) < 5:
+        visited.add(url)
         with opened(url, headers=headers, follow_redirects=False) as response:
             if response.has_redirect_location:
                 url = allowed(urljoin(url, response.headers["location"]))

@@ -16,6 +16,7 @@ from tools.hubs.place import place_of
 from tools.hubs.searches import CACHE_COLUMNS, COLUMNS, SEARCHES, SORTS, Wanted, search_cache
 
 SearchKind = Literal["model", "dataset", "space", "collection", "paper"]
+DetailKind = Literal["model", "dataset", "space", "collection"]
 Sort = Literal["trending", "downloads", "likes", "updated"]
 MOST_ROWS = 200
 MOST_BYTES = 100_000
@@ -42,19 +43,21 @@ def whoami() -> dict:
         return envelope.text("Offline: a token is set, whose it is cannot be asked.", **nobody)
     found = account()
     token = (found.get("auth") or {}).get("accessToken") or {}
-    scoped = (token.get("fineGrained") or {}).get("scoped") or []
+    fine = token.get("fineGrained") or {}
+    rights = {right for scope in fine.get("scoped") or [] for right in scope.get("permissions") or []}
+    rights |= set(fine.get("global") or [])
     known: dict[str, Any] = {
         "user": found.get("name"),
         "orgs": [org["name"] for org in found.get("orgs") or []],
         "plan": "pro" if found.get("isPro") else "free",
         "can_pay": bool(found.get("canPay")),
         "token_role": token.get("role"),
-        "scopes": sorted({right for scope in scoped for right in scope.get("permissions") or []}),
+        "scopes": sorted(rights),
     }
     orgs = f", in {', '.join(known['orgs'])}" if known["orgs"] else ""
-    rights = f" ({', '.join(known['scopes'])})" if known["scopes"] else ""
+    shown = f" ({', '.join(known['scopes'])})" if known["scopes"] else ""
     line = f"{known['user']} ({known['plan']}{', can pay' if known['can_pay'] else ''}{orgs}); "
-    return envelope.text(f"{line}token: {known['token_role'] or 'of unknown role'}{rights}.", **known)
+    return envelope.text(f"{line}token: {known['token_role'] or 'of unknown role'}{shown}.", **known)
 
 
 @tool(risk="free")
@@ -86,6 +89,8 @@ def search_hub(
     tags = [filters] if isinstance(filters, str) else filters
     wanted = Wanted(query, author, tags, sort, max(1, min(limit, 100)))
     rows, note = reach(SEARCHES[kind](wanted), lambda: search_cache(wanted, kind))
+    if (kind == "paper" and (author or tags)) or (kind == "collection" and tags):
+        note = f"{note} {'author and filters do' if kind == 'paper' else 'filters does'} not apply to {kind}s.".strip()
     if not rows and not note:
         note = "Nothing found. Try fewer or other words, or leave author and filters out."
     columns = COLUMNS[kind] if not rows or len(rows[0]) == len(COLUMNS[kind]) else CACHE_COLUMNS
@@ -95,7 +100,7 @@ def search_hub(
 
 
 @tool(risk="free")
-def repo_details(repo_id: str, kind: str | None = None, revision: str | None = None) -> dict:
+def repo_details(repo_id: str, kind: DetailKind | None = None, revision: str | None = None) -> dict:
     """Tell what a model, dataset, Space or collection is: size, parameters, licence, access, files, structure, card.
 
     Args:
@@ -106,6 +111,8 @@ def repo_details(repo_id: str, kind: str | None = None, revision: str | None = N
     Returns:
         A report; its `details` hold the same facts as values (parameters, bytes, license, gated, configs and so on).
     """
+    if "/papers/" in repo_id:
+        raise ToolError(f"{repo_id!r} is a paper: use read_paper.")
     slug = repo_id.split("collections/", 1)[-1].strip("/") if "collections/" in repo_id else None
     if slug or kind == "collection":
         facts, note = ask(details.collection_online(slug or repo_id))

@@ -5,6 +5,12 @@ exit code. Whatever is heavy is imported inside those functions, so that `--help
 """
 
 MODULES = [
-    "agent.cli.sandbox",
+    "agent.cli.run",
+    "agent.cli.chat",
+    "agent.cli.sessions",
+    "agent.cli.models",
+    "agent.cli.tools",
     "agent.cli.skills",
+    "agent.cli.sandbox",
+    "agent.cli.doctor",
 ]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from agent.cli.turn import Screen
     from agent.cli.view import View
     from agent.policy import Mode
+    from agent.redact import Redactor
     from agent.settings import Settings
     from agent.store import Store
 
@@ -74,14 +75,19 @@ def mode_of(args: argparse.Namespace) -> "Mode":
 
 
 def open_store(settings: "Settings") -> "Store":
-    """The log, which knows every secret of the settings and keeps them out."""
+    from agent.store import Store
+
+    return Store.open(settings.home, redactor_of(settings))
+
+
+def redactor_of(settings: "Settings") -> "Redactor":
+    """Knows every secret of the settings and keeps them out of what is stored and printed."""
     from pydantic import SecretStr
 
     from agent.redact import Redactor
-    from agent.store import Store
 
     values = (getattr(settings, name) for name in type(settings).model_fields)
-    return Store.open(settings.home, Redactor(v.get_secret_value() for v in values if isinstance(v, SecretStr)))
+    return Redactor(value.get_secret_value() for value in values if isinstance(value, SecretStr))
 
 
 def check_files(paths: list[Path]) -> list[Path]:
@@ -105,4 +111,4 @@ def open_screen(
     else:
         seen = store.session(session_id).last_seq
         made = Session.resume(settings, store, session_id, mode=mode, attended=attended)
-    return (Asking if attended else Screen)(store, made, view, seen, attended)
+    return (Asking if attended else Screen)(store, made, view, seen)

@@ -46,7 +46,7 @@ def _decide(view: View, card: dict[str, Any], stands: Callable[[], bool]) -> Ver
             case "y" | "yes":
                 return Verdict(True)
             case "n" | "no" | "":
-                return Verdict(False, reason=rest.strip()) if word else Verdict(False)
+                return Verdict(False, reason=rest.strip())
             case "v" | "view":
                 view.card(card, most=ALL)
             case "a" | "always":

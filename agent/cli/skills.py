@@ -158,9 +158,9 @@ def show(args: argparse.Namespace) -> int:
 
 def validate(args: argparse.Namespace) -> int:
     from agent.skills.find import children
-    from agent.skills.read import check, has_skill
+    from agent.skills.read import Verdict, check, has_skill
 
-    verdicts = {}
+    verdicts: dict[str, Verdict] = {}
     for folder in args.folders:
         inner = [] if has_skill(folder) else [child for child in children(folder) if has_skill(child)]
         verdicts |= {str(one): check(one) for one in inner or [folder]}

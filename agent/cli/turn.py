@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,8 @@ ENDS = ("succeeded", "failed", "cancelled", "limit", "lost")
 class Screen:
     """A session on a view, turn after turn. `seen` is the number of the last event that was shown."""
 
-    def __init__(self, store: "Store", session: "Session", view: View, seen: int, attended: bool):
-        self.store, self.session, self.view, self.seen, self.attended = store, session, view, seen, attended
+    def __init__(self, store: "Store", session: "Session", view: View, seen: int):
+        self.store, self.session, self.view, self.seen = store, session, view, seen
 
     def turn(self, task: str, files: Sequence[Path] = ()) -> "Outcome":
         work = _Work(lambda: self.session.run(task, files))
@@ -50,11 +50,10 @@ class Screen:
         return work.result()
 
     def _follow(self, work: "_Work") -> None:
-        with closing(self.store.follow(self.session.id, self.seen, work.over)) as events:
-            for event in events:
-                self._show([event])
-                if event.type == "state" and event.data["state"] in ENDS:
-                    return
+        for event in self.store.follow(self.session.id, self.seen, work.over):
+            self._show([event])
+            if event.type == "state" and event.data["state"] in ENDS:
+                return
 
     def _show(self, events: Any) -> None:
         for event in events:

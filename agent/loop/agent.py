@@ -22,7 +22,7 @@ from agent.loop.live import Live
 from agent.loop.parse import Answer, parse
 from agent.loop.prompt import render
 from agent.models.base import Model, Reply
-from agent.models.errors import Cancelled, EmptyAnswer, ModelError, Overflow, Truncated
+from agent.models.errors import Cancelled, CutStream, EmptyAnswer, ModelError, Overflow, Truncated
 
 Emit = Callable[[str, dict[str, Any]], None]
 MOST_REPAIRS = 4  # answers in a row that hold nothing to run
@@ -50,7 +50,7 @@ class Smith(CodeAgent):
         self.answer: Any = None  # of the last turn
         super().__init__(
             tools=[],
-            model=model,  # type: ignore[arg-type]  # only our own step talks to it
+            model=model,  # only our own step talks to it
             executor=executor,
             max_steps=10**6,  # the gate counts, over the whole session
             logger=AgentLogger(level=LogLevel.OFF),
@@ -89,7 +89,7 @@ class Smith(CodeAgent):
         yield ActionOutput(output="", is_final_answer=done.is_final_answer)
 
     def ask(self, step: ActionStep) -> Answer:
-        """One answer of the model. An overflow compacts the conversation and asks once more."""
+        """One answer of the model. An overflow compacts the conversation; it and a cut stream ask once more."""
         for attempt in (1, 2):
             messages = self.context.messages(self.memory)
             live = Live(lambda kind, text: self.emit(kind, {"text": text, "step": self.steps_done}))
@@ -101,6 +101,12 @@ class Smith(CodeAgent):
                 if attempt == 2:
                     raise TurnFailed(str(error)) from None
                 self.context.overflowed(self.memory, error.window)
+                continue
+            except CutStream as error:
+                self.count(error.reply, messages)
+                if attempt == 2:
+                    raise TurnFailed(str(error)) from None
+                self.emit("error", {"text": str(error), "kind": "model", "hint": "The model is asked again."})
                 continue
             except Truncated as error:
                 self.count(error.reply, messages)
@@ -114,6 +120,7 @@ class Smith(CodeAgent):
             finally:
                 live.end()
             self.count(reply, messages)
+            self.context.window = self.model.window or self.context.window  # some servers tell it only now
             answer = parse(reply.text)
             step.model_output = as_said(answer) if answer.kind != "repair" else reply.text[:4000]
             step.token_usage = TokenUsage(reply.usage.prompt, reply.usage.completion)
@@ -135,7 +142,11 @@ class Smith(CodeAgent):
         usage = reply.usage
         if not usage.estimated:
             self.context.learn(self.context.size(messages), usage.prompt)
-        told = {"input_tokens": usage.prompt, "output_tokens": usage.completion, "estimated": usage.estimated}
+        told: dict[str, Any] = {
+            "input_tokens": usage.prompt,
+            "output_tokens": usage.completion,
+            "estimated": usage.estimated,
+        }
         told |= {"seconds": reply.seconds, "model": self.model_name, "step": self.steps_done}
         if self.context.window:
             told["context"] = self.context.window

@@ -25,6 +25,7 @@ from agent.toolbox import Tool
 from tools.context import Context, ToolError, inside
 
 NUMBER = re.compile(r"[0-9a-f]{32}")
+LARGEST_ARGUMENTS = 32 * 1024 * 1024
 LARGEST_RESULT = 64 * 1024 * 1024
 LARGEST_SHOWN = 200_000
 MOST_AT_ONCE = 16
@@ -62,13 +63,14 @@ class Bridge:
     def receive(self, message: Any) -> None:
         """A request off the result stream. Returns at once; a malformed one is dropped, for it names no place to answer
         to, and one that was seen before is not served again."""
-        if not isinstance(message, dict) or not NUMBER.fullmatch(str(message.get("id"))):
+        number = message.get("id") if isinstance(message, dict) else None
+        if not isinstance(number, str) or not NUMBER.fullmatch(number):
             log.warning("a malformed request came out of the sandbox and was dropped")
             return
         with self.lock:
-            if message["id"] in self.seen:
+            if number in self.seen:
                 return
-            self.seen.add(message["id"])
+            self.seen.add(number)
         self.pool.submit(copy_context().run, self.serve, message)
 
     def serve(self, message: dict[str, Any]) -> None:
@@ -86,7 +88,7 @@ class Bridge:
             reply = {"error": f"{message.get('tool')} failed inside. The host's log has the details; try another way."}
         try:
             text = json.dumps(self.redactor.value(reply))
-        except (TypeError, ValueError):
+        except Exception:  # whatever a tool found to return
             text = json.dumps({"error": f"{message.get('tool')} gave a result that is not JSON."})
         if len(text) > LARGEST_RESULT:
             text = json.dumps({"error": f"The result is {len(text)} bytes, which is too large. Ask for less."})
@@ -106,22 +108,30 @@ class Bridge:
             raise ToolError(f"There is no tool '{name}'. There are: {', '.join(sorted(self.tools))}.")
         if not isinstance(arguments, dict):
             raise ToolError(f"The arguments of {name} must be a dict. It is {tool.signature_text()}")
+        size = len(json.dumps(arguments))
+        if size > LARGEST_ARGUMENTS:
+            raise ToolError(f"The arguments of {name} are {size} bytes, which is too large. Pass the path of a file.")
         checked = tool.check(arguments)
         called = {"id": number, "tool": name, "step": self.step}
-        self.emit("tool_call", {**called, "arguments": arguments, "origin": origin})
+        self.emit("tool_call", {**called, "arguments": shown(arguments), "origin": origin})
         started = time.monotonic()
         try:
             result = self.perform(number, tool, checked, origin)
+            told = shown(result)
         except BaseException as error:
-            told = str(error) if isinstance(error, ToolError | TurnEnded | UserError) else f"{type(error).__name__}: {error}"
-            self.emit("tool_result", {**called, "ok": False, "seconds": time.monotonic() - started, "error": told})
+            why = (
+                str(error)
+                if isinstance(error, ToolError | TurnEnded | UserError)
+                else f"{type(error).__name__}: {error}"
+            )
+            self.emit("tool_result", {**called, "ok": False, "seconds": time.monotonic() - started, "error": why})
             if isinstance(error, ToolError | TurnEnded):
                 raise
             if isinstance(error, UserError):
-                raise ToolError(told) from None
+                raise ToolError(why) from None
             log.exception("tool %s raised", name)
-            raise ToolError(f"{name} failed: {told}") from error
-        self.emit("tool_result", {**called, "ok": True, "seconds": time.monotonic() - started, "result": shown(result)})
+            raise ToolError(f"{name} failed: {why}") from error
+        self.emit("tool_result", {**called, "ok": True, "seconds": time.monotonic() - started, "result": told})
         return result
 
     def perform(self, number: str, tool: Tool, arguments: dict[str, Any], origin: str) -> Any:
@@ -164,11 +174,12 @@ class Bridge:
 
     def wait(self, number: str) -> Decision:
         """Until the person answers, or the turn is cancelled."""
+        self.context.check()  # from here on, who cancels finds the question and answers it
         self.emit("state", {"state": "waiting", "reason": "a person's approval"})
         answer = self.asked[number].get()
         self.record(answer)
-        self.emit("state", {"state": "running"})
         self.context.check()
+        self.emit("state", {"state": "running"})
         return answer
 
     def run_once(self, request: Request, tool: Tool, arguments: dict[str, Any]) -> Any:
@@ -215,12 +226,15 @@ class Bridge:
                 self.refuse(number, "the turn was cancelled")
 
     def record(self, decision: Decision) -> None:
-        self.emit("approval", decision.record)
+        record = decision.record
+        if card := record.get("card"):
+            record = {**record, "card": {**card, "arguments": shown(card["arguments"])}}
+        self.emit("approval", record)
 
 
 def shown(result: Any) -> Any:
     """A result as it is kept in the log: whole unless it is large; the model and the sandbox got all of it."""
-    text = json.dumps(result, default=str)
+    text = json.dumps(result)
     if len(text) <= LARGEST_SHOWN:
         return result
     return {"type": "text", "text": text[:LARGEST_SHOWN], "note": f"cut: {len(text)} characters in all"}

@@ -21,6 +21,7 @@ from typing import Any
 from agent.errors import UserError
 from agent.sandbox.embedded.config import Config, Share
 from agent.sandbox.embedded.limits import Limits
+from agent.sandbox.embedded.rules import Rules
 from agent.settings import Settings
 
 IDLE_EXIT = 900
@@ -51,6 +52,10 @@ def embedded_config(settings: Settings) -> Config:
     missing = [share.host for share in settings.sandbox_shares if not share.host.is_dir()]
     if missing:
         raise UserError(f"The shared folder {missing[0]} does not exist. Create it or change sandbox_shares.")
+    try:
+        Rules.build(settings.sandbox_allow or [])
+    except ValueError as error:
+        raise UserError(f"{error}. Change sandbox_allow.") from None
     counts: dict[str, Any] = {"max_sandboxes": settings.sandbox_max, "pool": settings.sandbox_pool}
     return Config(
         root=root(settings),
@@ -73,7 +78,7 @@ def running(settings: Settings) -> Address | None:
             return None
         with ask(found, "/health"):
             return found
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

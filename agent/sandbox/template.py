@@ -6,9 +6,10 @@
 from pathlib import Path
 from typing import Any
 
-from e2b import Template
+from e2b import BuildException, Template
 
 from agent.errors import UserError
+from agent.sandbox.place import Place, reaching
 from agent.settings import Settings
 
 NAME = "modelsmith"
@@ -40,8 +41,15 @@ def build(settings: Settings) -> str:
     """Build in the account of the key and return the template's id."""
     if settings.e2b_api_key is None:
         raise UserError("Building a template needs an E2B account. Set E2B_API_KEY, or leave out --build to print it.")
-    options: dict[str, Any] = {"api_key": settings.e2b_api_key.get_secret_value()}
+    if settings.offline and not settings.e2b_api_url:
+        raise UserError("E2B cloud cannot be used offline. Leave out offline, or leave out --build to print it.")
+    options: dict[str, Any] = {"api_key": settings.e2b_api_key.get_secret_value(), "debug": False}
     if settings.e2b_api_url:
         options["api_url"] = settings.e2b_api_url
-    built = Template.build(definition(), NAME, cpu_count=4, memory_mb=8192, on_build_logs=print, **options)
+    where = Place("self-hosted e2b" if settings.e2b_api_url else "e2b", options)
+    try:
+        with reaching(where):
+            built = Template.build(definition(), NAME, cpu_count=4, memory_mb=8192, on_build_logs=print, **options)
+    except BuildException as error:
+        raise UserError(f"The template was not built ({where.name}): {error}") from None
     return built.template_id

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from agent.errors import UserError
 
@@ -114,7 +114,7 @@ def from_zip(archive: Path, target: Unpacking) -> None:
 
 
 def from_tar(archive: Path, target: Unpacking) -> None:
-    with plain_stream(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as packed:
+    with plain_stream(archive) as stream, tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as packed:
         for member in packed:
             if member.isdir():
                 target.folder(member.name)

@@ -85,7 +85,7 @@ def from_hub(kind: str, name: str, revision: str | None, settings: Settings, int
     api, repo_type = HfApi(token=token), kind.removesuffix("s")
     try:
         facts = api.repo_info(name, repo_type=repo_type, revision=revision, files_metadata=True)
-        files = facts.siblings or []
+        files = getattr(facts, "siblings", None) or []
         weight = sum(file.size or 0 for file in files)
         if weight > archive.UNPACKED_MOST or len(files) > HUB_FILES_MOST:
             raise UserError(

@@ -7,7 +7,7 @@ refused, so that a small file cannot grow in memory nor build anything but strin
 import re
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from .skill import Note, Refused
 
@@ -124,11 +124,13 @@ def quoted(block: str) -> str:
             literal = bool(BLOCK_SCALAR.match(value))
             keep = not value or literal or (value[0], value[-1]) in {("[", "]"), ("{", "}")}
             folding = not keep and not indented
-            mended.append(line if keep else f"{match[1]}{match[2]}: {single_quoted(value)}")
+            mended.append(line if keep else f"{match[1]}{match[2]}: {single_quoted(unquoted(value))}")
     return "\n".join(mended)
 
 
+def unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
 def single_quoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
     return "'" + value.replace("'", "''") + "'"

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import yaml
-
 from agent.errors import UserError
 
+from .frontmatter import single_quoted
 from .skill import DESCRIPTION_MOST, NAME, NAME_MOST
 
 DESCRIPTION = "Use this skill when the person asks for {words}. Say here what it does, and what it is not for."
@@ -77,5 +76,4 @@ def skeleton(name: str, description: str) -> dict[str, str]:
 
 def head(name: str, description: str) -> str:
     """Frontmatter that every reader takes: quoted, each field on one line, and no `---` in it."""
-    quoted = yaml.safe_dump(description.replace("---", "–"), default_style="'", width=100_000, allow_unicode=True)
-    return f"---\nname: {name}\ndescription: {quoted.strip()}\n---\n"
+    return f"---\nname: {name}\ndescription: {single_quoted(description.replace('---', '–'))}\n---\n"

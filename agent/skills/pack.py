@@ -122,8 +122,8 @@ def catalog(told: About, skills: list[Skill]) -> str:
         [
             f"# Skills of {told.name} {told.version}",
             "",
-            "Before work that one of these fits, read its SKILL.md whole and follow it. Paths in a SKILL.md start at the",
-            "folder it lies in; read the files it points to when it does so.",
+            "Before work that one of these fits, read its SKILL.md whole and follow it. Paths in a SKILL.md start",
+            "at the folder it lies in; read the files it points to when it does so.",
             "",
             *rows,
             "",

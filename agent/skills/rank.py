@@ -16,12 +16,13 @@ from .skill import Skill
 WEIGHTS = {"name": 3.0, "description": 1.6, "triggers": 1.0, "headings": 0.5}
 SATURATION = 1.2
 LENGTH = 0.3  # how much a long text is held against a skill
-LEAST = 3.6  # what must be said for a skill at all
+EVERYDAY = 0.45  # what a word of everyday work with computers is worth beside a term of the trade
+LEAST = 2.4  # what must be said for a skill at all: about one term of the trade, or two everyday words
 BESIDE_BEST = 0.45
-COMMON_MOST = 1000.0  # the words of a task that count, at most
+SMALLEST_SET = 12  # with fewer skills a word is as rare as in a set of so many
 
 HEADING = re.compile(r"^#{1,4}\s+(.+)$", re.MULTILINE)
-WORD = re.compile(r"[^\W_]+(?:[+.][^\W_]+)*")
+WORD = re.compile(r"[^\W_]+")
 
 # One spelling for what people write in several ways.
 SPELLINGS = [
@@ -30,32 +31,48 @@ SPELLINGS = [
         r"\bfine[\s-]?tun": "finetun",
         r"\bpost[\s-]?train": "posttrain",
         r"\bpre[\s-]?train": "pretrain",
-        r"\bdata[\s-]set": "dataset",
-        r"\bhugging[\s-]face": "huggingface",
-        r"\bllama[\s.-]?cpp": "llamacpp",
-        r"\bre[\s-]rank": "rerank",
-        r"\bopen[\s-]?api": "openapi",
-        r"\bweb[\s-]?cam": "webcam",
+        r"\bdata[\s-]?sets?\b": "dataset",
+        r"\bde-?dup(?:licat)?": "duplicat",
+        r"\bhugging[\s-]face\b": "huggingface",
+        r"\bllama[\s.-]?cpp\b": "llamacpp",
+        r"\bre-rank": "rerank",
+        r"\bopen[\s-]api\b": "openapi",
+        r"\b(?:web[\s-]?)?ui\b": "interface",
+        r"\b(?:photo|picture)s?\b": "image",
+        r"\bclassif\w+": "classify",
+        r"\bmac(?:book|os)?\b": "apple",
+        r"\b(?:laptop|computer|pc)\b": "machine",
+        r"\b(?:qwen|llama|gemma|mistral|smollm|phi)-?[\d.]*\b": "llm",
+        r"\blanguage models?\b": "llm",
+        r"\bllms\b": "llm",
     }.items()
 ]
 
-STOP = set(
-    """a about above after again all also am an and any are as at be because been before being below between both but by
+UNHEARD = """
+    a about above after again all also am an and any are as at be because been before being below between both but by
     can cannot could did do does doing don down during each few for from further get give go got had has have having he
     her here hers him his how i if in into is it its just let like ll make me more most my need new no nor not now of
-    off on once only or other our out over own please put re s same set she should so some such t than that the their
+    off on once only or other our out over own please put re s same she should so some such t than that the their
     them then there these they thing this those through to too under until up us use user using ve very via want was way
     we well were what when where which while who whom why will with without work would you your good best better one two
-    first last help show tell write run start create build find look take try know see say think ask answer question
-    file time day year people world name word text""".split()  # noqa: SIM905 (a paragraph reads better than a list)
-)
+    first last help show tell write run start create build find take try know see say think ask answer question
+    file time day year people person world name word text skill something
+""".split()  # noqa: SIM905
+
+COMMON = """read call look link page list compare convert merge delete remove download upload log search open machine
+    command line check publish function event value code script folder project output input example number table row
+    column branch space memory message label score test change add move copy join print load save clean filter fit fast
+    slow small large big web note point pair quick simple python data server earlier tool description model class object
+    local set split reach summarise summary format field size state step type key base own chart alert box stream host
+    private cell question side image product http https www sentence csv text free mail""".split()  # noqa: SIM905
 
 
 def words(text: str) -> list[str]:
     lowered = text.lower()
     for pattern, told in SPELLINGS:
         lowered = pattern.sub(told, lowered)
-    return [stem(word) for word in WORD.findall(lowered) if word not in STOP and (len(word) > 1 or not word.isascii())]
+    stems = [stem(word) for word in WORD.findall(lowered) if len(word) > 1 or not word.isascii()]
+    return [word for word in stems if word not in SILENT]
 
 
 @lru_cache(maxsize=20_000)
@@ -70,6 +87,12 @@ def stem(word: str) -> str:
 
 
 ENDINGS = [
+    ("ise", "iz"),
+    ("ize", "iz"),
+    ("ised", "iz"),
+    ("ized", "iz"),
+    ("ises", "iz"),
+    ("izes", "iz"),
     ("izations", "iz"),
     ("ization", "iz"),
     ("isation", "iz"),
@@ -106,6 +129,10 @@ def undoubled(word: str) -> str:
     return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz" else word
 
 
+SILENT = frozenset(stem(word) for word in UNHEARD)
+WEAK = frozenset(stem(word) for word in COMMON)
+
+
 class Ranking:
     """Built once for a set of skills; a query takes well under a millisecond."""
 
@@ -118,9 +145,9 @@ class Ranking:
         self.seen_in = Counter(word for weights in self.weights for word in weights)
 
     def rarity(self, word: str) -> float:
-        """As in BM25, with a floor: in a set of three skills a word of two is still worth something."""
-        count, total = self.seen_in[word], max(len(self.skills), 12)
-        return math.log(1 + (total - count + 0.5) / (count + 0.5))
+        """What a word of the task is worth: as in BM25, less for everyday words."""
+        count, total = self.seen_in[word], max(len(self.skills), SMALLEST_SET)
+        return math.log(1 + (total - count + 0.5) / (count + 0.5)) * (EVERYDAY if word in WEAK else 1.0)
 
     def scores(self, task: str) -> list[tuple[float, Skill]]:
         """Every skill with what the task says for it, best first."""

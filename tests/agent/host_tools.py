@@ -23,13 +23,13 @@ def add(left: int, right: int = 2, label: str = "sum") -> dict:
         right: The second number.
         label: What to call the result.
     """
-    return envelope.text(f"{label}: {left + right}", value=left + right)
+    return envelope.text(f"{label}: {left + right}", got=left + right)
 
 
 @tool("free")
 def mirror(value: Any) -> dict:
     """Give back what came in."""
-    return envelope.text("mirrored", value=value)
+    return envelope.text("mirrored", got=value)
 
 
 @tool("free")

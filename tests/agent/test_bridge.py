@@ -33,7 +33,7 @@ def test_a_stub_shows_the_signature_the_defaults_and_the_documentation(talk: Tal
     talking = talk(
         [
             code("import inspect; print(inspect.signature(add)); help(add)"),
-            code("print(add(1, 5)['value'], add(right=1, left=3)['value'], add(4, label='mine')['text'])"),
+            code("print(add(1, 5)['got'], add(right=1, left=3)['got'], add(4, label='mine')['text'])"),
             code("final_answer(add(1))"),
         ]
     )
@@ -42,7 +42,7 @@ def test_a_stub_shows_the_signature_the_defaults_and_the_documentation(talk: Tal
     assert "(left: int, right: int = 2, label: str = 'sum')" in printed
     assert "Add two numbers." in printed and "left: The first number." in printed
     assert "6 4 mine: 6" in printed
-    assert outcome.state == "succeeded" and outcome.answer == {"type": "text", "text": "sum: 3", "value": 3}
+    assert outcome.state == "succeeded" and outcome.answer == {"type": "text", "text": "sum: 3", "got": 3}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ for name in ("refuse", "crash", "leave", "no_json", "deep"):
         refuse("The moon is down. Wait for the sun.") if name == "refuse" else globals()[name]()
     except Exception as error:
         print(name, "|", error)
-print("still", mirror("here")["value"])
+print("still", mirror("here")["got"])
 """
     talking = talk([code(source), "Ok."])
     assert talking.run().state == "succeeded"
@@ -99,7 +99,7 @@ def test_a_tool_that_ends_nothing_but_itself(talk: Talking) -> None:
 def test_twenty_megabytes_go_out_and_come_back(talk: Talking) -> None:
     source = """
 back = mirror("y" * 20_000_000)
-print(len(back["value"]), len(large(20_000_000)["text"]))
+print(len(back["got"]), len(large(20_000_000)["text"]))
 """
     talking = talk([code(source), "Ok."])
     outcome = talking.run()
@@ -142,21 +142,21 @@ print(len(met))
 def test_forged_requests_get_no_further_than_honest_ones(talk: Talking) -> None:
     source = FORGE + """
 print("unknown", answer(forge(tool="os.system", arguments={"command": "id"})))
-print("no dict", answer(forge(tool="mirror", arguments=["value"])))
+print("no dict", answer(forge(tool="mirror", arguments=["got"])))
 print("none", answer(forge(tool="mirror")))
 print("extra", answer(forge(tool="add", arguments={"left": 1, "shell": True})))
 print("risk", answer(forge(tool="delete", arguments={"name": "all"}, risk="free", origin="person")))
 print("inner", answer(forge(tool="__class__", arguments={})))
 one = uuid.uuid4().hex
 forge(id=one, tool="mirror", arguments={"value": "first"})
-print("first", answer(one)["result"]["value"])
+print("first", answer(one)["result"]["got"])
 forge(id=one, tool="mirror", arguments={"value": "second"})
-print("again", answer(one, 0.5)["result"]["value"])
+print("again", answer(one, 0.5)["result"]["got"])
 for bad in ("../../etc/passwd", "a" * 31, "A" * 32, "a" * 33, "", None, 7, ["a"], {"a": 1}, "a" * 32 + "\\n", int("1" * 32)):
     forge(id=bad, tool="mirror", arguments={"value": "bad id"})
 for body in ("text", 7, None, [], ["a"] * 3):
     display({modelsmith.CALL: body}, raw=True)
-print("alive", mirror("yes")["value"])
+print("alive", mirror("yes")["got"])
 """  # fmt: skip
     talking = talk([code(source), "Ok."], mode="deny")
     assert talking.run().state == "succeeded"
@@ -178,7 +178,7 @@ def test_a_forged_request_of_any_size_is_refused_and_the_session_goes_on(talk: T
 number = forge(tool="mirror", arguments={"value": "z" * 40_000_000})
 print(str(answer(number, 20))[:200])
 """
-    talking = talk([code(source), code("final_answer(mirror('fine')['value'])")])
+    talking = talk([code(source), code("final_answer(mirror('fine')['got'])")])
     assert talking.run().answer == "fine"
     assert "too large" in talking.text("output")
 
@@ -230,7 +230,7 @@ told, go = [], threading.Event()
 def late():
     go.wait()
     try:
-        told.append(mirror("late")["value"])
+        told.append(mirror("late")["got"])
     except Exception as error:
         told.append(str(error))
 thread = threading.Thread(target=late)
@@ -250,7 +250,7 @@ def test_replies_leave_nothing_behind_in_the_sandbox(talk: Talking) -> None:
 
 
 def test_the_hosts_objects_cannot_be_reached_through_a_tools_arguments(talk: Talking) -> None:
-    talking = talk([code("print(mirror({'__class__': 'x', 'py/object': 'os.system'})['value'])"), "Ok."])
+    talking = talk([code("print(mirror({'__class__': 'x', 'py/object': 'os.system'})['got'])"), "Ok."])
     talking.run()
     assert json.loads(talking.text("output").strip().replace("'", '"'))["py/object"] == "os.system"
 

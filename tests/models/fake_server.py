@@ -193,7 +193,8 @@ class FakeServer:
                     "length is 4096 tokens and your request has 1000 input tokens")  # fmt: skip
             return 400, {"error": {"message": told}}
         if name == "401":
-            return 401, {"error": {"message": f"Incorrect API key provided: {handler.headers.get('authorization')}"}}
+            key = str(handler.headers.get("authorization")).removeprefix("Bearer ")
+            return 401, {"error": {"message": f"Incorrect API key provided: {key}"}}
         if name == "404":
             return 404, {"error": {"message": f"The model `{body.get('model')}` does not exist."}}
         if name == "loading":

@@ -1,4 +1,4 @@
-"""A TCP relay before a server, which can break the streams that run through it, or end them as if they were complete."""
+"""A TCP relay before a server, which can break the streams that run through it, or end them as if they were whole."""
 
 import contextlib
 import socket

@@ -28,6 +28,7 @@ ASK = (
 @pytest.fixture
 def settings(home: Path) -> Iterator[Settings]:
     made = Settings(home=home, sandbox_pool=0)
+    daemon.make_root(made)
     yield made
     if found := daemon.running(made):
         os.kill(found.pid, signal.SIGTERM)
@@ -128,16 +129,27 @@ def test_a_server_started_by_hand_is_used_as_it_is_or_told_to_differ(home: Path)
     settings = Settings(home=home, sandbox_pool=0)
     with serving(home, MODELSMITH_SANDBOX_POOL="0") as served:
         assert daemon.ensure(settings).url == served.url
-        with pytest.raises(UserError, match="started by hand.*local_only False instead of True"):
+        with pytest.raises(UserError, match=r"started by hand.*local_only False instead of True"):
             daemon.ensure(settings.model_copy(update={"offline": True}))
         assert served.process.poll() is None
 
 
-def test_a_server_that_cannot_start_says_why_in_one_line(settings: Settings) -> None:
-    wrong = settings.model_copy(update={"sandbox_allow": ["no such host!"]})
-    with pytest.raises(UserError) as told:
-        daemon.ensure(wrong)
-    assert "no such host!" in str(told.value) and "\n" not in str(told.value)
+def test_settings_that_no_server_can_have_are_told_in_one_line(settings: Settings) -> None:
+    nowhere = [{"host": "/nowhere/at/all", "inside": "/data"}]
+    for field, value in (("sandbox_allow", ["no such host!"]), ("sandbox_shares", nowhere)):
+        wrong = Settings.model_validate(settings.model_dump() | {field: value})
+        with pytest.raises(UserError, match=field) as told:
+            daemon.ensure(wrong)
+        assert "\n" not in str(told.value)
+    assert daemon.running(settings) is None
+
+
+def test_a_server_that_dies_as_it_starts_tells_its_last_words(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSMITH_MAX_STEPS", "none")  # the new process reads its own environment
+    with pytest.raises(UserError, match=r"^MODELSMITH_MAX_STEPS: max_steps: "):
+        daemon.ensure(settings)
 
 
 def test_a_home_that_cannot_be_written_is_told() -> None:

@@ -111,7 +111,12 @@ def example_repos() -> list[Repo]:
             },
         ),
         Repo("model", "acme/uncounted", {"model.safetensors": weights}),
-        Repo("model", "acme/gated-llm", {"README.md": b"Ask first.", "config.json": b"{}"}, gated="manual"),
+        Repo(
+            "model",
+            "acme/gated-llm",
+            {"README.md": b"Ask first.", "config.json": b"{}", "model.safetensors": weights},
+            gated="manual",
+        ),
         Repo("model", "ann/secret", {"config.json": b'{"mine": true}'}, private=True),
         Repo(
             "dataset",

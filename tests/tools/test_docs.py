@@ -43,7 +43,7 @@ def test_a_redirect_inside_the_documentation_is_followed(hub: FakeHub) -> None:
     hub.redirects["/docs/trl/old"] = "/docs/trl/sft_trainer"
     assert read_docs("trl/old")["url"].endswith("/docs/trl/sft_trainer")
     hub.redirects["/docs/trl/a"], hub.redirects["/docs/trl/b"] = "/docs/trl/b", "/docs/trl/a"
-    with pytest.raises(ToolError, match="circles|broke off"):
+    with pytest.raises(ToolError, match="circles"):
         read_docs("trl/a")
 
 
@@ -64,11 +64,9 @@ def test_a_redirect_inside_the_documentation_is_followed(hub: FakeHub) -> None:
     ],
 )
 def test_no_other_place_is_read(hub: FakeHub, address: str) -> None:
-    hub.pages["/docs/example.org/docs/x"] = "inside the Hub after all"
-    with pytest.raises(ToolError, match="no documentation page|There is no page"):
-        if "inside" in read_docs(address.format(hub=hub.url, host=hub.url.removeprefix("http://")))["markdown"]:
-            raise ToolError("There is no page: read as a path of this Hub")
-    assert not any(path.startswith("/api") for path in hub.paths())
+    with pytest.raises(ToolError, match="no documentation page"):
+        read_docs(address.format(hub=hub.url, host=hub.url.removeprefix("http://")))
+    assert hub.seen == []
 
 
 @pytest.mark.parametrize("target", ["http://169.254.169.254/docs/x", "/api/whoami-v2", "{cdn}/docs/trl/sft_trainer"])

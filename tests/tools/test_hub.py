@@ -126,6 +126,12 @@ def test_a_gated_repository_says_where_to_accept(hub: FakeHub) -> None:
     assert f"{hub.url}/acme/gated-llm" in str(caught.value)
 
 
+def test_a_gated_repository_is_described_as_far_as_it_is_open(hub: FakeHub) -> None:
+    found = repo_details("acme/gated-llm")
+    assert (found["details"]["gated"], found["details"]["parameters"]) == ("manual", None)
+    assert "Ask first." in found["markdown"]
+
+
 def test_a_private_repository_needs_its_owners_token(hub: FakeHub, context: Context) -> None:
     with pytest.raises(ToolError, match="not found on the Hub, or it is private"):
         read_file("hf://ann/secret/config.json")

@@ -66,10 +66,13 @@ def cached_file(place: Place) -> Path:
 
 
 def safetensors_parameters(path: Path) -> dict[str, int]:
-    """Parameters by data type, from the header alone."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, Any] = json.loads(file.read(min(length, 100_000_000)))
+    """Parameters by data type, from the header alone; nothing if that is none."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header: dict[str, Any] = json.loads(file.read(min(length, 100_000_000)))
+    except (struct.error, ValueError):
+        return {}
     counts: dict[str, int] = {}
     for name, tensor in header.items():
         if name == "__metadata__":

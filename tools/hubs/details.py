@@ -6,6 +6,7 @@ Where the record is silent the page is silent; nothing is guessed. From the cach
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.context import ToolError
@@ -64,11 +65,11 @@ def details_cached(place: Place) -> dict[str, Any]:
     }
     config = folder / "config.json"
     if config.is_file():
-        facts["architecture"] = json.loads(config.read_text()).get("model_type")
+        facts["architecture"] = _config(config).get("model_type")
     weights = [folder / name for name, _ in files if name.endswith(".safetensors")]
     if weights:
         parts = [safetensors_parameters(path) for path in weights]
-        facts["parameters"] = sum(sum(part.values()) for part in parts)
+        facts["parameters"] = sum(sum(part.values()) for part in parts) or None
     if there.kind == "dataset":
         facts |= structure(card)
     return facts | {"card": summary(text)}
@@ -193,9 +194,14 @@ def _header(api: "HfApi", place: Place, files: list[str]) -> int | None:
     """From the file's own header, when the Hub has not counted."""
     if "model.safetensors" not in files:
         return None
-    found = api.parse_safetensors_file_metadata(
-        place.repo_id, "model.safetensors", repo_type=place.kind, revision=place.revision
-    )
+    from huggingface_hub.errors import HfHubHTTPError, SafetensorsParsingError
+
+    try:
+        found = api.parse_safetensors_file_metadata(
+            place.repo_id, "model.safetensors", repo_type=place.kind, revision=place.revision
+        )
+    except (HfHubHTTPError, SafetensorsParsingError):  # gated, or not what its name says: the page goes without
+        return None
     return sum(found.parameter_count.values())
 
 
@@ -222,6 +228,14 @@ def _type(feature: dict[str, Any]) -> str:
 
 def tag_of(tags: list[str] | None, name: str) -> str | None:
     return next((tag.split(":", 1)[1] for tag in tags or [] if tag.startswith(f"{name}:")), None)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _owner(owner: Any) -> Any:

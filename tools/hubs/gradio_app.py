@@ -159,6 +159,8 @@ def _marked(value: Any, is_file: bool) -> Any:
     if isinstance(value, dict):
         if (value.get("meta") or {}).get("_type") == "gradio.FileData":
             return _marked(str(value.get("path")), True)
+        if is_file and isinstance(value.get("path"), str):
+            return _marked(value["path"], True)
         return {key: _marked(item, False) for key, item in value.items()}
     if isinstance(value, list):
         return [_marked(item, is_file) for item in value]

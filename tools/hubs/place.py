@@ -4,12 +4,10 @@ Only names are read here; whether the place exists is for the Hub to say. Bucket
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from tools.context import ToolError
 from tools.hubs.client import endpoint
 
-Kind = Literal["model", "dataset", "space"]
 KINDS = ("model", "dataset", "space")
 FORM = "hf://owner/name/path, hf://datasets/owner/name@revision/path or hf://spaces/owner/name/path"
 

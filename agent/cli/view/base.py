@@ -134,15 +134,16 @@ def error_lines(data: dict[str, Any]) -> list[str]:
     return found
 
 
-def state_line(data: dict[str, Any]) -> str | None:
-    """None when there is nothing to say but that it goes on."""
+def state_line(data: dict[str, Any], said: str = "") -> str | None:
+    """None when there is nothing to say but that it goes on. A reason that was `said` as an error is not repeated."""
     detail = data.get("detail", {})
     if "model" in detail:
         return f"model {one_line(detail['model'])}: {one_line(detail.get('why', ''))}".rstrip(": ")
     if "sandbox" in detail:
         return f"sandbox {one_line(detail['sandbox'])} ({one_line(detail.get('place', ''))})"
     if data["state"] in ENDS or data.get("reason"):
-        return ": ".join([data["state"], *([one_line(data["reason"])] if data.get("reason") else [])])
+        reason = data.get("reason") or ""
+        return f"{data['state']}: {one_line(reason)}" if reason and reason != said else data["state"]
     return None
 
 

@@ -89,7 +89,7 @@ class Stream:
         if "\r" not in text and not self._overwriting:
             self._column = len(text) - text.rfind("\n") - 1 + (self._column if "\n" not in text else 0)
             return text
-        shown = []
+        shown: list[str] = []
         *lines, last = text.split("\n")
         for line in lines:
             self._write(line, shown)

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any, TextIO
 
-from agent.cli.view.base import View, error_lines
+from agent.cli.view.base import View
 from agent.cli.view.clean import clean, one_line
 from agent.events import Event
 from tools.envelope import markdown_of
@@ -34,8 +34,6 @@ class QuietView(View):
             self._answer = Answer()
         elif event.type == "answer":
             self._answer.add(event.data)
-        elif event.type == "error" and event.data.get("fatal"):
-            print("\n".join(error_lines(event.data)), file=sys.stderr)
         elif event.type == "state" and event.data.get("exit_code"):
             print(f"{event.data['state']}: {one_line(event.data.get('reason', ''))}", file=sys.stderr)
 

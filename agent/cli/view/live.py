@@ -21,8 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.view import base, shapes
-from agent.cli.view.clean import Stream, clean
+from agent.cli.view.clean import clean, one_line
 from agent.cli.view.events import Answer
+from agent.cli.view.lines import Lines
 from agent.cli.view.tally import Tally
 from agent.events import STREAMED, Event
 
@@ -33,41 +34,6 @@ BUSY = {"thought": "thinking", "code": "writing code", "output": "running", "ans
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 ENDED_JOBS = ("succeeded", "failed", "cancelled", "completed", "error", "lost", "limit", "timeout")
 STYLES = {"thought": "dim italic", "stderr": "yellow"}
-
-
-@dataclass
-class Written:
-    """One stream of text on its way to lines."""
-
-    longest: int
-    stream: Stream = field(default_factory=Stream)
-    rest: str = ""  # the unfinished line, as far as it may be shown
-    dropped: int = 0
-
-    def feed(self, text: str) -> list[str]:
-        first, *more = self.stream.feed(text).split("\n")
-        lines = []
-        self._extend(first)
-        for line in more:
-            lines.append(self._line())
-            self._extend(line)
-        return lines
-
-    def close(self) -> list[str]:
-        first, *more = self.stream.close().split("\n")
-        self._extend(first)
-        lines = [self._line()] if self.rest or self.dropped else []
-        return lines + more
-
-    def _extend(self, text: str) -> None:
-        room = max(0, self.longest - len(self.rest))
-        self.rest += text[:room]
-        self.dropped += max(0, len(text) - room)
-
-    def _line(self) -> str:
-        cut = f"… ({self.dropped:,} more characters)" if self.dropped else ""
-        line, self.rest, self.dropped = f"{self.rest}{cut}", "", 0
-        return line
 
 
 @dataclass(frozen=True)
@@ -88,10 +54,11 @@ class LiveView(base.View):
         self.console = console or Console(highlight=False, markup=False, emoji=False)
         self._home = home
         self._live: Live | None = None
-        self._written: dict[tuple, Written] = {}
+        self._written: dict[tuple, Lines] = {}
         self._code = shapes.Highlighted()
         self._lines = 0  # of output in this step
         self._answer = Answer()
+        self._said = ""  # the last error
         self._calls: dict[str, tuple[str, float]] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         self._metric, self._busy, self._since = "", "starting", time.time()
@@ -164,7 +131,7 @@ class LiveView(base.View):
         if self._written and next(iter(self._written))[:2] != (kind, step):
             self._end_streams()
         key = (kind, step, event.data.get("stream"))
-        written = self._written.setdefault(key, Written(LONGEST[kind]))
+        written = self._written.setdefault(key, Lines(LONGEST[kind]))
         self._print_lines(key, written.feed(event.data["text"]))
 
     def _print_lines(self, key: tuple, lines: list[str]) -> None:
@@ -206,18 +173,18 @@ class LiveView(base.View):
         self._since, self._busy = at, "starting"
         self.console.print(shapes.Gutter(Text(clean(data["text"]).strip(), style="bold"), "› ", "bold green"))
         for file in data.get("files", ()):
-            self._line(f"  file {base.one_line(file)}", "dim")
+            self._line(f"  file {one_line(file)}", "dim")
 
     def _show_tool_call(self, data: dict[str, Any], at: float) -> None:
         self._calls[data["id"]] = (base.call_line(data), at)
 
     def _show_tool_result(self, data: dict[str, Any], at: float) -> None:
-        call, _ = self._calls.pop(data["id"], (base.one_line(data["tool"]), at))
+        call, _ = self._calls.pop(data["id"], (one_line(data["tool"]), at))
         took = base.duration(data["seconds"])
         if data["ok"]:
             self._line(f"✓ {call} {took}{base.told(data.get('result'))}", "green")
         else:
-            self._line(f"✗ {call} {took}: {base.one_line(data.get('error', ''), 500)}", "red")
+            self._line(f"✗ {call} {took}: {one_line(data.get('error', ''), 500)}", "red")
 
     def _show_approval(self, data: dict[str, Any], at: float) -> None:
         line = base.approval_line(data)
@@ -242,11 +209,12 @@ class LiveView(base.View):
 
     def _show_error(self, data: dict[str, Any], at: float) -> None:
         self._end_streams()
+        self._said = data["text"]
         for line in base.error_lines(data):
             self._line(f"✗ {line}", "red")
 
     def _show_state(self, data: dict[str, Any], at: float) -> None:
-        line = base.state_line(data)
+        line = base.state_line(data, self._said)
         if data["state"] in base.ENDS:
             self.flush()
             self._calls.clear()

@@ -1,4 +1,4 @@
-"""Plain text for pipes, files and simple terminals, written as it comes.
+"""Plain text for pipes, files and simple terminals, written line by line as it comes.
 
 What the model and its code wrote is indented under a heading, so that no output can pass itself off as a heading; only
 the answer stands at the margin. A progress bar appears once, as it looked when its line ended.
@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TextIO
 
 from agent.cli.view import base
-from agent.cli.view.clean import Stream, clean
+from agent.cli.view.clean import clean, one_line
 from agent.cli.view.events import Answer
+from agent.cli.view.lines import Lines
 from agent.events import STREAMED, Event
 
 INDENT = "  "
+LONGEST = 1 << 40  # a file takes lines of any length
 
 
 class PlainView(base.View):
     def __init__(self, out: TextIO, home: Path):
         self._out, self._home = out, home
         self._heading = ""  # the stream that is written just now
-        self._streams: dict[tuple, Stream] = {}
-        self._fresh = True  # at the start of a line
+        self._streams: dict[tuple, Lines] = {}
         self._answer = Answer()
+        self._said = ""  # the last error
 
     def show(self, event: Event) -> None:
         data = event.data
@@ -30,72 +32,52 @@ class PlainView(base.View):
         elif event.type in STREAMED:
             self._text(event)
         else:
-            lines = self._lines(event)
-            if lines:
-                self._break()
-                self._write("".join(f"{line}\n" for line in lines))
             if event.type in ("task", "state", "error"):
                 self._end_streams()
             if event.type == "state" and data["state"] in base.ENDS:
                 self.flush()
+            if lines := self._lines(event):
+                self._heading = ""
+                self._write(lines)
         self._out.flush()
 
     def notice(self, line: str) -> None:
-        self._break()
-        self._write(f"{line}\n")
+        self._heading = ""
+        self._write([line])
         self._out.flush()
 
     def flush(self) -> None:
         self._end_streams()
         if self._answer:
-            self._break()
-            self._write(f"\n{self._answer.markdown()}\n")
-            self._answer = Answer()
+            self._write(["", self._answer.markdown(), ""])
+            self._answer, self._heading = Answer(), ""
         self._out.flush()
 
     def _text(self, event: Event) -> None:
         key = (event.type, event.data.get("step"), event.data.get("stream"))
-        if self._streams and key[1] != next(iter(self._streams))[1]:
+        if self._streams and next(iter(self._streams))[:2] != key[:2]:
             self._end_streams()
-        stream = self._streams.setdefault(key, Stream())
-        self._indented(key, stream.feed(event.data["text"]))
+        self._indented(key, self._streams.setdefault(key, Lines(LONGEST)).feed(event.data["text"]))
 
-    def _indented(self, key: tuple, text: str) -> None:
-        if not text:
-            return
-        heading = " ".join(str(part) for part in (key[0], key[2] if key[2] == "stderr" else "") if part)
-        if heading != self._heading:
-            self._break()
-            self._write(f"{heading}\n")
+    def _indented(self, key: tuple, lines: list[str]) -> None:
+        heading = f"{key[0]} stderr" if key[2] == "stderr" else key[0]
+        if lines and heading != self._heading:
+            self._write([heading])
             self._heading = heading
-        if self._fresh:
-            self._write(INDENT)
-        body = text.removesuffix("\n")
-        self._write(body.replace("\n", f"\n{INDENT}"))
-        self._fresh = False
-        if text.endswith("\n"):
-            self._write("\n")
+        self._write([f"{INDENT}{line}" for line in lines])
 
     def _end_streams(self) -> None:
         for key, stream in self._streams.items():
             self._indented(key, stream.close())
         self._streams.clear()
-        self._break()
 
-    def _break(self) -> None:
-        """To the start of a line, out of the running text."""
-        if not self._fresh:
-            self._write("\n")
-        self._heading = ""
-
-    def _write(self, text: str) -> None:
-        self._out.write(text)
-        self._fresh = text.endswith("\n") if text else self._fresh
+    def _write(self, lines: list[str]) -> None:
+        self._out.write("".join(f"{line}\n" for line in lines))
 
     def _lines(self, event: Event) -> list[str]:
         data = event.data
         if event.type == "task":
-            files = "".join(f"\n{INDENT}file {base.one_line(file)}" for file in data.get("files", ()))
+            files = "".join(f"\n{INDENT}file {one_line(file)}" for file in data.get("files", ()))
             return [f"task\n{INDENT}{clean(data['text']).strip().replace(chr(10), chr(10) + INDENT)}{files}"]
         if event.type == "tool_call":
             return [f"tool {base.call_line(data)}"]
@@ -111,7 +93,8 @@ class PlainView(base.View):
         if event.type == "metric":
             return [f"metric {base.metric_line(data)}"]
         if event.type == "error":
+            self._said = data["text"]
             first, *rest = base.error_lines(data)
             return [f"error {first}", *(f"{INDENT}{line}" for line in rest)]
-        line = base.state_line(data) if event.type == "state" else None
+        line = base.state_line(data, self._said) if event.type == "state" else None
         return [f"state {line}"] if line else []

@@ -1,4 +1,4 @@
-"""A rule-based stand-in for a language model: it reads the task, writes the same code blocks and speaks the same protocol.
+"""A rule-based stand-in for a language model: it reads the task, writes code blocks and speaks the same protocol.
 
 It is no language model and says so. What it understands are the tasks listed in RECIPES; for anything else it says what
 it can do and how to connect a model. It is the default when no model is found, and the driver of tests.

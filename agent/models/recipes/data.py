@@ -5,7 +5,8 @@ import re
 from agent.models.recipes.transcript import Recipe, Turn, block, failed
 
 FILE = re.compile(
-    r"\b(?:describe|profile|summari[sz]e|look at|what(?: is|'s) in)\b.*?(?P<path>[\w./~-]+\.(?:csv|tsv|jsonl?|parquet))\b",
+    r"\b(?:describe|profile|summari[sz]e|look at|what(?: is|'s) in)\b"
+    r".*?(?P<path>[\w./~-]+\.(?:csv|tsv|jsonl?|parquet))\b",
     re.I,
 )
 

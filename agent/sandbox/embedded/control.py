@@ -244,7 +244,7 @@ def number(body: dict[str, Any], name: str, default: float) -> float:
     if value in (None, ""):
         return default
     try:
-        found = float(value)  # type: ignore[arg-type]
+        found = float(value)
     except (TypeError, ValueError):
         found = math.nan
     if isinstance(value, bool) or math.isnan(found) or found < 0:

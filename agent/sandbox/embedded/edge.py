@@ -150,7 +150,7 @@ class Edge:
             self.demand(token, record.traffic_token, "The sandbox's traffic token is missing or wrong")
         return await self.relay(request, sandbox, port)
 
-    async def relay(self, request: Request, sandbox: Sandbox, port: int) -> None:
+    async def relay(self, request: Request, sandbox: Sandbox, port: int) -> Reply | None:
         """Hand the connection over. From here on it belongs to this one sandbox, until either side closes it."""
         client = request.connection
         rest = client.take_over()  # before anything is waited for: from here on nobody else reads from the client
@@ -159,7 +159,7 @@ class Edge:
         except OSError:
             client.writer.write(as_bytes(gone(sandbox.record.id)))
             client.writer.close()
-            return
+            return None
         self.sandboxes.last_used = time.monotonic()
         up_writer.write(head_for_guest(request, port) + rest)
         sending = asyncio.ensure_future(upload(client.reader, up_writer))
@@ -170,10 +170,11 @@ class Edge:
             sending.cancel()
             up_writer.close()
             client.writer.close()
+        return None
 
 
 def head_for_guest(request: Request, port: int) -> bytes:
-    """The request's head without secrets. It asks for one answer per connection, because this request was judged and the
+    """The request's head without secrets. It asks for one answer per connection: this request was judged and the
     bytes after it were not; only a program's own port may upgrade the protocol."""
     upgrade = port not in (ENVD, INTERPRETER) and "upgrade" in request.headers.get("connection", "").lower()
     lines = [f"{request.method} {request.target} HTTP/1.1"]

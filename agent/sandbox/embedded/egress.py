@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import h11
 
@@ -85,7 +86,7 @@ async def lookup(host: str, port: int) -> list[str]:
     """The addresses the machine's resolver gives for a name."""
     ask = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     answers = await asyncio.get_running_loop().run_in_executor(lookup_threads(), ask)
-    return [answer[4][0] for answer in answers]
+    return [str(answer[4][0]) for answer in answers]
 
 
 class Egress:
@@ -143,6 +144,7 @@ class Egress:
 
     async def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
+        assert task
         full = len(self.serving) >= self.limits.connections
         if full and len(self.turned_away) >= self.limits.connections:
             writer.transport.abort()
@@ -328,7 +330,7 @@ class Exchange:
                 return
 
 
-async def next_event(http: h11.Connection, reader: StreamReader) -> h11.Event:
+async def next_event(http: h11.Connection, reader: StreamReader) -> Any:
     try:
         while (event := http.next_event()) is h11.NEED_DATA:
             http.receive_data(await reader.read(CHUNK))

@@ -15,6 +15,7 @@ import string
 import subprocess
 import time
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def new_id() -> str:
 
 
 def discard(folder: Path) -> None:
-    """Remove a sandbox's folder, whatever its code made of it: folders closed to us, or nested deeper than we recurse."""
+    """Remove a sandbox's folder, whatever its code made of it: folders closed to us, or nested beyond recursion."""
     try:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
@@ -99,6 +100,7 @@ class Sandboxes:
         self.all: dict[str, Sandbox] = {}
         self.warm: deque[Sandbox] = deque()
         self.warming: set[asyncio.Task] = set()
+        self.tasks: set[asyncio.Task] = set()
         self.watch_over = Watch()
         self.made: dict[str, str] = {}  # idempotency key -> sandbox id
         self.uids: set[int] = set()
@@ -213,7 +215,7 @@ class Sandboxes:
             None if plan.image.exists() else plan.home,
             lambda kind, used, cap: self.breached(sandbox, kind, used, cap),
         )
-        asyncio.ensure_future(self.watch(sandbox, started))
+        self.later(self.watch(sandbox, started))
         try:
             await asyncio.wait_for(self.ready(sandbox), 30)
         except (TimeoutError, HttpError):
@@ -286,7 +288,7 @@ class Sandboxes:
             sandbox.expiry.cancel()
         sandbox.record.end_at = time.time() + seconds
         loop = asyncio.get_running_loop()
-        sandbox.expiry = loop.call_later(seconds, lambda: asyncio.ensure_future(self.expire(sandbox)))
+        sandbox.expiry = loop.call_later(seconds, lambda: self.later(self.expire(sandbox)))
         sandbox.save()
 
     async def expire(self, sandbox: Sandbox) -> None:
@@ -326,7 +328,13 @@ class Sandboxes:
 
     def breached(self, sandbox: Sandbox, kind: str, used: int, cap: int) -> None:
         log.warning("sandbox %s is ended: %s at %d, its cap is %d", sandbox.record.id, kind, used, cap)
-        asyncio.ensure_future(self.end(sandbox))
+        self.later(self.end(sandbox))
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start it and keep it alive, which asyncio does not."""
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def stop_jail(self, sandbox: Sandbox) -> None:
         jail, sandbox.jail = sandbox.jail, None

@@ -108,7 +108,7 @@ async def run(config: Config, ready: Callable[[Server], None]) -> None:
     async with Server(config) as server:
         log.info("serving sandboxes from %s", config.root)
         ready(server)
-        waits = [asyncio.ensure_future(stop.wait())]
+        waits: list[asyncio.Future] = [asyncio.ensure_future(stop.wait())]
         if config.idle_exit is not None:
             waits.append(asyncio.ensure_future(server.until_idle(config.idle_exit)))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -5,6 +5,7 @@ missing, or whose insides have moved, leaves its part empty.
 """
 
 import json
+from typing import Any
 
 
 def pip_settings() -> dict[str, object]:
@@ -35,7 +36,7 @@ def hub_settings() -> dict[str, object]:
 
 
 def main() -> None:
-    found: dict[str, object] = {"pip": {}, "hub": {}, "problems": []}
+    found: dict[str, Any] = {"pip": {}, "hub": {}, "problems": []}
     for name, read in (("pip", pip_settings), ("hub", hub_settings)):
         try:
             found[name] = read()

@@ -10,7 +10,9 @@ import subprocess
 from dataclasses import dataclass, field
 from errno import EACCES, EAFNOSUPPORT, EINVAL, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM
 
+import httpcore
 import pytest
+from e2b import SandboxException
 from e2b_code_interpreter import Sandbox
 
 from tests.sandbox.serving import ORDINARY, Served
@@ -55,9 +57,15 @@ class Jailed:
         return self.user == 0
 
 
-def inside(box: Sandbox, code: str, *arguments: object, timeout: float = 30) -> str:
+def inside(box: Sandbox, code: str, *arguments: object, may_end: bool = False) -> str:
+    """`may_end`: the attack may cost the attacker its sandbox."""
     command = shlex.join([PYTHON, "-I", "-c", RUNNER, code, *map(str, arguments)])
-    return last_line(box.commands.run(f"{command} || echo held: exit $?", timeout=timeout).stdout)
+    try:
+        return last_line(box.commands.run(f"{command} || echo held: exit $?", timeout=30).stdout)
+    except (SandboxException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        if not may_end or box.is_running():
+            raise
+        return f"held: the sandbox was ended ({error})"
 
 
 def outside(code: str, *arguments: object, user: int) -> str:
@@ -74,16 +82,23 @@ def last_line(text: str) -> str:
 
 
 def held_only_inside(
-    jailed: Jailed, code: str, *arguments: object, control: int | None = None, may_lack: bool = False
+    jailed: Jailed,
+    code: str,
+    *arguments: object,
+    control: int | None = None,
+    may_lack: bool = False,
+    first_outside: str = "",
+    box: Sandbox | None = None,
 ) -> str:
     """Fails inside, succeeds outside as `control` (a uid; the server's own unless named). `may_lack`: kernels differ,
-    and where this one refuses outside too, only the control is missing and the check is skipped, once the inside held."""
-    said = inside(jailed.box, code, *arguments)
+    and where this one refuses outside too, only the control is missing and the check is skipped, once the inside held.
+    `first_outside` keeps the control from harming the machine. A `box` of its own may be lost in the attack."""
+    said = inside(box or jailed.box, code, *arguments, may_end=box is not None)
     assert said.startswith("held"), f"the attack worked inside: {said}"
     user = jailed.user if control is None else control
     if user != os.geteuid() and os.geteuid() != 0:
         pytest.skip(f"held inside ({said}); the control needs uid {user}")
-    freely = outside(code, *arguments, user=user)
+    freely = outside(f"{first_outside}\n{code}", *arguments, user=user)
     if may_lack and any(errno in freely for errno in LACKING):
         pytest.skip(f"held inside ({said}), and this machine refuses it outside too ({freely})")
     assert freely == "escaped", f"the control outside failed, so the check proves nothing: {freely}"

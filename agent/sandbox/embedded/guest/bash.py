@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ipykernel.kernelbase import Kernel
@@ -59,6 +60,8 @@ class Shell:
             stderr=subprocess.DEVNULL,  # its complaint about the missing terminal
             pass_fds=(self.report, error),
         )
+        assert self.process.stdin
+        self.input = self.process.stdin
         self.gone = os.pidfd_open(self.process.pid)
         self.number = 0
         self.write(self.prelude, PRELUDE)
@@ -72,9 +75,9 @@ class Shell:
 
     def tell(self, lines: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # that it is gone is learned from its process
-            os.write(self.process.stdin.fileno(), f"{lines}\n".encode())
+            os.write(self.input.fileno(), f"{lines}\n".encode())
 
-    def push(self, pairs: dict[str, str | None], number: int) -> None:
+    def push(self, pairs: Mapping[str, str | None], number: int) -> None:
         path = f"{self.pairs}{number}"
         self.write(path, "".join(f"{name}\0" if text is None else f"{name}={text}\0" for name, text in pairs.items()))
         self.tell(f"__sandbox_push {path}")
@@ -127,7 +130,7 @@ class Shell:
                     self.process.kill()
 
     def close(self) -> None:
-        self.process.stdin.close()
+        self.input.close()
         os.close(self.statuses)
         os.close(self.gone)
 
@@ -136,14 +139,18 @@ class BashKernel(Kernel):
     implementation = "bash"
     implementation_version = "1"
     banner = "bash"
-    language_info: ClassVar = {"name": "bash", "mimetype": "text/x-sh", "file_extension": ".sh"}
+    language_info: ClassVar = {  # type: ignore[misc]
+        "name": "bash",
+        "mimetype": "text/x-sh",
+        "file_extension": ".sh",
+    }
     bash: Shell | None = None
 
     def set_parent(self, ident: Any, parent: dict, channel: str = "shell") -> None:
         super().set_parent(ident, parent, channel)
         if channel == "shell":
             for stream in (sys.stdout, sys.stderr):
-                stream.set_parent(parent)
+                stream.set_parent(parent)  # type: ignore[union-attr]  # they are our own Streams
 
     async def do_execute(
         self,
@@ -166,7 +173,7 @@ class BashKernel(Kernel):
 
         before = signal.signal(signal.SIGINT, interrupt)
         try:
-            shell = self.bash = self.bash or Shell(self.parent.ip)
+            shell = self.bash = self.bash or Shell(self.parent.ip)  # type: ignore[union-attr]  # an IPKernelApp
             status = shell.run(code, environ, told.get("env_vars") or {}, wake)
         finally:
             signal.signal(signal.SIGINT, before)

@@ -58,7 +58,8 @@ class Listener:
                 return None
             self.changed.clear()
             await self.changed.wait()
-        stream, size, parts = self.pieces[0][0], 0, []
+        stream, size = self.pieces[0][0], 0
+        parts: list[bytes] = []
         while self.pieces and self.pieces[0][0] == stream and (not parts or size + len(self.pieces[0][1]) <= CHUNK):
             parts.append(self.pieces.popleft()[1])
             size += len(parts[-1])

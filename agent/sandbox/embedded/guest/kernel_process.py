@@ -36,7 +36,7 @@ class Shell(ZMQInteractiveShell):
     def ask_exit(self) -> None:
         raise KernelExit("exit() was called")
 
-    def _tee(self, channel: str) -> contextlib.AbstractContextManager:
+    def _tee(self, channel: str) -> Any:
         """IPython would keep every printed character for its history, for ever."""
         return contextlib.nullcontext()
 
@@ -54,8 +54,11 @@ class PythonKernel(IPythonKernel):
         self.wake, self.waker = socket.socketpair()
         self.wake.setblocking(False)
         self.waker.setblocking(False)
-        self.io_loop.add_handler(self.wake, lambda wake, events: wake.recv(4096), self.io_loop.READ)
+        self.io_loop.add_handler(self.wake, self.woken, self.io_loop.READ)
         signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
+
+    def woken(self, wake: socket.socket, events: int) -> None:
+        wake.recv(4096)
 
     async def do_execute(self, code: str, silent: bool, *args: Any, cell_meta: dict | None = None, **rest: Any) -> dict:
         told = cell_meta or {}
@@ -118,9 +121,11 @@ def run(request: dict) -> None:
     use_packages_of(Path(request["venv"]))
     sys.argv = ["kernel"]
 
-    kernel_class = PythonKernel
+    kernel_class: type = PythonKernel
     if request["language"] == "bash":
-        from .bash import BashKernel as kernel_class
+        from .bash import BashKernel
+
+        kernel_class = BashKernel
     app = App.instance(
         kernel_class=kernel_class,
         transport="ipc",

@@ -58,13 +58,14 @@ class Kernel:
 
     async def start(self) -> None:
         """Wait until the kernel's output channel stands."""
-        awaited = {asyncio.create_task(self.ready.wait()), self.process.ended}
+        ready = asyncio.create_task(self.ready.wait())
+        awaited: set[asyncio.Future] = {ready, self.process.ended}
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         done: set = set()
         while not done and asyncio.get_running_loop().time() < deadline:
             self.session.send(self.shell, "kernel_info_request", {})  # some kernels speak only when asked
             done, _ = await asyncio.wait(awaited, timeout=NUDGE, return_when=asyncio.FIRST_COMPLETED)
-        (awaited - {self.process.ended}).pop().cancel()
+        ready.cancel()
         if not self.ready.is_set():
             if not self.process.ended.done():
                 self.end(f"it did not start within {START_TIMEOUT:g} s")
@@ -133,9 +134,9 @@ class Kernel:
 
     async def read(self) -> None:
         """Hand on what belongs to the current request and drop the rest, until the process has ended."""
-        ended = self.process.ended
+        ended: asyncio.Future = self.process.ended
         while True:
-            arrival = self.iopub.recv_multipart()
+            arrival: asyncio.Future = asyncio.ensure_future(self.iopub.recv_multipart())
             await asyncio.wait([arrival, ended], return_when=asyncio.FIRST_COMPLETED)
             if not arrival.done():
                 await asyncio.wait([arrival], timeout=LAST_MESSAGES / 1000)
@@ -204,7 +205,7 @@ class Launcher:
         file = Path(f"{base}.json")
         file.write_text(json.dumps(connection | {"signature_scheme": "hmac-sha256", "kernel_name": "deno"}))
         started = await asyncio.create_subprocess_exec(
-            deno_path(self.guest),
+            deno_path(self.guest) or "deno",
             *("jupyter", "--kernel", "--conn", str(file)),
             cwd=cwd,
             env=self.guest.envs,

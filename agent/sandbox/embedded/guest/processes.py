@@ -10,6 +10,7 @@ import binascii
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from .command import Command, Listener, start_in_terminal, start_piped
@@ -144,9 +145,12 @@ class Processes:
         info = {"pid": command.pid, "config": config, **({"tag": tag} if tag else {})}
         self.running[command.pid] = command, info
         self.open.add(command)
-        command.on_exit = lambda: self.running.pop(command.pid, None)
+        command.on_exit = partial(self.forget, command.pid)
         command.on_close = lambda: self.open.discard(command)
         return command
+
+    def forget(self, pid: int) -> None:
+        self.running.pop(pid, None)
 
     def find(self, message: dict) -> Command:
         selector = part(message, "process", dict)

@@ -49,7 +49,7 @@ def result(data: dict, main: bool) -> dict:
         else:
             extra[mime] = value
     if "text" in told:
-        told["text"] = unquoted(told["text"])
+        told["text"] = unquoted(str(told["text"]))
     if extra:
         told["extra"] = extra
     return told

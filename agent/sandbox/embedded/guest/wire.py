@@ -187,28 +187,29 @@ class Connection:
 
     async def send(self, reply: Reply, close: bool = False) -> None:
         headers = dict(reply.headers)
-        whole = isinstance(reply.body, bytes)
-        if whole and reply.status not in (204, 304):
-            headers["content-length"] = str(len(reply.body))
-        elif not whole and "content-length" not in headers:
+        body = reply.body
+        if isinstance(body, bytes):
+            if reply.status not in (204, 304):
+                headers["content-length"] = str(len(body))
+        elif "content-length" not in headers:
             headers["transfer-encoding"] = "chunked"
         if close or self.http.their_state is not h11.DONE:
             headers["connection"] = "close"
         head = h11.Response(status_code=reply.status, headers=[(k, v) for k, v in headers.items()])
         self.writer.write(self.http.send(head) or b"")
-        if whole:
-            if reply.body:
-                self.writer.write(self.http.send(h11.Data(data=reply.body)) or b"")
+        if isinstance(body, bytes):
+            if body:
+                self.writer.write(self.http.send(h11.Data(data=body)) or b"")
         else:
             try:
-                async for part in reply.body:
+                async for part in body:
                     if part:
                         for piece in self.http.send_with_data_passthrough(h11.Data(data=part)) or []:
                             self.writer.write(piece)
                         await self.writer.drain()
             finally:
                 # A generator cut short by the client's leaving must clean up now, not when it is collected.
-                if close_body := getattr(reply.body, "aclose", None):
+                if close_body := getattr(body, "aclose", None):
                     await close_body()
         self.writer.write(self.http.send(h11.EndOfMessage()) or b"")
         await self.writer.drain()

@@ -135,7 +135,7 @@ class Zygote:
 
 
 def preload() -> None:
-    sys.modules["debugpy"] = None  # many megabytes for a debugger that no client of ours can speak to
+    sys.modules["debugpy"] = None  # type: ignore[assignment]  # many megabytes for a debugger that no client of ours can speak to
     for name in PRELOAD:
         importlib.import_module(name)
     del sys.modules["debugpy"]

@@ -6,6 +6,7 @@ as succeeded, failed, cancelled, limit or lost, with a reason; an unknown end is
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 HOME = "/home/user"
 LARGEST_MENTIONED = 200 * 1024 * 1024  # a larger file goes into the sandbox only when it is given explicitly
 INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
+UNFINISHED = "[The turn before this ended without an answer, as {state}: {reason}]"
 NEW_SANDBOX = "[The sandbox of the turns before is gone; this is a new one. Variables and files made there are lost.]"
 
 
@@ -54,7 +56,7 @@ class Outcome:
 
 class Session:
     def __init__(self, settings: Settings, store: Store, lease: Lease, cwd: Path, mode: Mode, attended: bool):
-        self.settings, self.store, self.lease, self.cwd = settings, store, lease, cwd
+        self.settings, self.store, self.lease, self.cwd = settings, store, lease, Path(os.path.abspath(cwd))
         self.id = lease.session
         self.cancel_flag = threading.Event()
         self.stopped_by: TurnEnded | None = None
@@ -128,6 +130,7 @@ class Session:
             executor=self.executor,
             context=self.context,
             emit=self.emit,
+            flush=self.events.flush,
             cancel=self.cancel_flag,
             system_text="",
             limits=self.limits,
@@ -140,9 +143,8 @@ class Session:
 
     def once(self, key: str) -> Any:
         """The slot of an act: the same act done again in this session, after it was finished, is another one."""
-        done = sum(
-            entry["fingerprint"] == key and entry["decision"] == "settled" for entry in self.gate.to_state()["records"]
-        )
+        records = [entry for entry in self.gate.to_state()["records"] if entry["fingerprint"] == key]
+        done = sum(entry["decision"] == "settled" and not came_to_nothing(entry) for entry in records)
         return self.store.once(f"{self.id}:{key}:{done}", self.id)
 
     def hold(self) -> Any:
@@ -182,12 +184,17 @@ class Session:
         for path in files:
             if not path.is_file():
                 raise UserError(f"There is no file {path}. Give the path of a file.")
-            inside = f"{HOME}/{path.name}"
+            inside = f"{HOME}/{self.name_inside(path)}"
             self.files[inside] = path.resolve()
             if self.executor.sandbox:
                 self.upload(self.executor.sandbox, inside, path)
             taken.append(inside)
         return taken
+
+    def name_inside(self, path: Path) -> Path:
+        """The path as the person wrote it, so that it means the same in the sandbox; else the file's name."""
+        below = Path(os.path.abspath(path))
+        return below.relative_to(self.cwd) if below.is_relative_to(self.cwd) else Path(path.name)
 
     def mentioned(self, task: str, given: Sequence[Path]) -> list[Path]:
         """Files the task names by a path that exists where the person stands: saying it is giving it."""
@@ -249,6 +256,7 @@ class Session:
         else:
             kind = "limit" if outcome.state == "limit" else "turn"
             self.emit("error", {"text": outcome.reason, "kind": kind, "fatal": True})
+            self.notes.append(UNFINISHED.format(state=outcome.state, reason=outcome.reason))
         self.emit("state", {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code})
         self.events.flush()
         return outcome
@@ -258,7 +266,7 @@ class Session:
         for skill in bodies:
             self.use_skill(skill)
         where = place.describe(self.settings, self.executor.ready(), list(self.files))
-        shown = [{"name": skill.name, "body": self.skills.body(skill)} for skill in bodies]
+        shown = [{"name": skill.name, "folder": skill.inside, "body": self.skills.body(skill)} for skill in bodies]
         return prompt.system(self.tools.values(), where, self.skills.catalog(), shown)
 
     def use_skill(self, skill: Skill) -> None:
@@ -334,7 +342,7 @@ class Session:
     def recall(self) -> None:
         """Rebuild what only this process knows from the events."""
         steps: list[Any] = []
-        last = "idle"
+        last, reason = "idle", ""
         records = []
         for event in self.store.all(self.id):
             if event.type == "task":
@@ -342,7 +350,7 @@ class Session:
             elif event.type == "approval":
                 records.append(event.data)
             elif event.type == "state":
-                last = event.data["state"]
+                last, reason = event.data["state"], event.data.get("reason", "")
                 detail = event.data.get("detail") or {}
                 if "step" in detail:
                     steps.append(self.recalled(detail["step"], len(steps)))
@@ -353,6 +361,8 @@ class Session:
         self.gate = Gate.from_state({"records": records}, old.mode, old.budget, old.offline, old.attended)
         self.bridge.gate = self.gate
         self.files = {inside: outside for inside, outside in self.files.items() if outside.is_file()}
+        if last in ("failed", "cancelled", "limit", "lost"):
+            self.notes.append(UNFINISHED.format(state=last, reason=reason))
         if last in ("running", "waiting"):
             self.notes.append(INTERRUPTED)
             self.emit("state", {"state": "lost", "reason": "the agent was stopped in the middle of a turn"})
@@ -371,6 +381,11 @@ def guard_secrets(settings: Settings, store: Store) -> None:
     for secret in (settings.hf_token, settings.e2b_api_key, settings.model_key):
         if secret:
             store.redactor.add(secret.get_secret_value())
+
+
+def came_to_nothing(entry: dict[str, Any]) -> bool:
+    """Whether a settled act was refused by the tool itself, or was only a second call beside the one that did it."""
+    return entry["spent"] == 0 and entry.get("result") is None
 
 
 def fits(path: Path) -> bool:

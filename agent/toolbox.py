@@ -7,6 +7,7 @@ documentation are read from the function and written nowhere twice.
 import difflib
 import importlib
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,8 +108,13 @@ def shape(parameter: dict[str, Any]) -> str:
 
 
 def type_text(hint: Any) -> str:
-    """A type as a person writes it."""
-    if isinstance(hint, type) and not typing.get_args(hint):
+    """A type as a person writes it: choices as their values, alternatives with a bar."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " | ".join(map(repr, inside))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(type_text, inside))
+    if isinstance(hint, type) and not inside:
         return "None" if hint is type(None) else hint.__name__
     return str(hint).replace("typing.", "").replace("NoneType", "None")
 

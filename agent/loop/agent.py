@@ -16,7 +16,7 @@ from smolagents.utils import AgentParsingError
 
 from agent.loop.circles import Circles
 from agent.loop.context import Context
-from agent.loop.endings import LimitReached, TurnCancelled, TurnFailed
+from agent.loop.endings import LimitReached, TurnCancelled, TurnEnded, TurnFailed
 from agent.loop.executor import SandboxExecutor
 from agent.loop.live import Live
 from agent.loop.parse import Answer, parse
@@ -37,6 +37,7 @@ class Smith(CodeAgent):
         executor: SandboxExecutor,
         context: Context,
         emit: Emit,
+        flush: Callable[[], None],
         cancel: threading.Event,
         system_text: str,
         limits: Callable[[], str | None],
@@ -44,7 +45,8 @@ class Smith(CodeAgent):
         model_name: str = "",
     ):
         self.system_text, self.context = system_text, context
-        self.emit, self.cancel_flag, self.limits, self.remember = emit, cancel, limits, remember
+        self.emit, self.flush, self.cancel_flag = emit, flush, cancel
+        self.limits, self.remember = limits, remember
         self.model_name = model_name
         self.circles, self.repairs, self.steps_done = Circles(), 0, 0
         self.answer: Any = None  # of the last turn
@@ -77,7 +79,13 @@ class Smith(CodeAgent):
             self.repair(answer.problem or "There was no code block in your answer.")
         self.repairs = 0
         memory_step.code_action = answer.code
-        done = self.python_executor(answer.code)
+        try:
+            done = self.python_executor(answer.code)
+        except TurnEnded as ending:
+            memory_step.observations = f"[stopped in the middle: {ending.reason}]"
+            raise
+        finally:
+            self.flush()
         memory_step.observations = done.logs
         if answer.problem:
             memory_step.observations += f"\n[{answer.problem}]"
@@ -119,6 +127,7 @@ class Smith(CodeAgent):
                 raise TurnFailed(str(error)) from None
             finally:
                 live.end()
+                self.flush()  # so that nothing of the answer is seen after what its code does
             self.count(reply, messages)
             self.context.window = self.model.window or self.context.window  # some servers tell it only now
             answer = parse(reply.text)

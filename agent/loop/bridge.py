@@ -186,14 +186,8 @@ class Bridge:
         """An act that costs, publishes or deletes: begun in the store before it is done, so that a crash in between is
         seen as what it is, an act whose outcome nobody knows, and never repeated by itself."""
         with self.once(request.fingerprint()) as slot:
-            if slot.state == "done":
-                return slot.result
             if slot.state != "new":
-                self.emit("approval", self.gate.settle(request.id))
-                raise ToolError(
-                    f"{tool.name} was begun before with these arguments and its outcome is not known. "
-                    "Look whether it happened before you do anything like it again."
-                )
+                return self.not_again(request, slot)
             try:
                 result = self.run(tool, arguments)
             except ToolError:
@@ -204,6 +198,20 @@ class Bridge:
         usd = result.get("usd") if isinstance(result, dict) else None
         self.emit("approval", self.gate.settle(request.id, usd if isinstance(usd, int | float) else None, result))
         return result
+
+    def not_again(self, request: Request, slot: Slot) -> Any:
+        """This request does nothing and costs nothing. An unknown outcome is told once: who asks again, may."""
+        if slot.state == "running":
+            self.emit("approval", self.gate.settle(request.id, 0.0))
+            raise ToolError(f"{request.tool} is under way with these very arguments. Wait for that call's result.")
+        unknown = (
+            f"{request.tool} was begun before with these arguments and its outcome is not known. "
+            "Look whether it happened before you do anything like it again."
+        )
+        self.emit("approval", self.gate.settle(request.id, 0.0, slot.result or unknown))
+        if slot.state != "done":
+            raise ToolError(unknown)
+        return slot.result
 
     def run(self, tool: Tool, arguments: dict[str, Any]) -> Any:
         self.context.check()

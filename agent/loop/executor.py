@@ -7,7 +7,6 @@ dead sandbox is replaced once a turn, with the model told what is lost, or ends 
 import base64
 import binascii
 import json
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,18 +20,13 @@ from smolagents.remote_executors import PythonExecutor
 from agent.loop import inside
 from agent.loop.bridge import Bridge
 from agent.loop.endings import TurnCancelled, TurnFailed
+from agent.loop.trouble import headline, plain, traceback
 from agent.sandbox.open import Cell, Sandbox, SandboxGone
 from tools.envelope import markdown_of
 
-ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 OUTPUTS = "/home/user/.outputs"
 PICTURES = {"png": "png", "jpeg": "jpg", "svg": "svg", "pdf": "pdf"}
-TRACE_LINES = 25
 DEADLINE = 1800.0
-KERNEL_DIED = (
-    "The Python process died ({why}). All variables, imports and functions are lost; files are kept and the tools are "
-    "there again. If memory was the reason, work in smaller pieces."
-)
 REPLACED = (
     "The sandbox was gone and a new one was opened. Files, variables and running processes of the old one are lost. "
     "The person's files were put back."
@@ -221,18 +215,12 @@ class SandboxExecutor(PythonExecutor):
         return "\n".join(parts) or "(no output)"
 
     def trouble(self, cell: Cell) -> str:
-        error = cell.execution.error
-        if cell.kernel_lost:
-            return KERNEL_DIED.format(why=plain(error.value) if error else "its stream was cut")
-        if cell.end == "deadline":
-            return f"The cell was stopped after {DEADLINE:.0f} s. Variables are kept. Run long work in the background."
-        assert error
-        if error.name == "FinalAnswer":
+        if cell.execution.error and cell.execution.error.name == "FinalAnswer":
             return ""
-        lines = [line for line in plain(error.traceback).strip().splitlines() if line.strip("-")]
-        if len(lines) > TRACE_LINES:
-            lines = [*lines[:3], "…", *lines[-(TRACE_LINES - 4) :]]
-        return "\n".join(lines) if lines else f"{error.name}: {plain(error.value)}"
+        told = headline(cell, DEADLINE)
+        trace = "" if cell.kernel_lost or cell.end == "deadline" else traceback(cell)
+        self.emit("error", {"text": told, "kind": "code", "detail": trace, "step": self.step})
+        return trace or told
 
     def capped(self, text: str) -> str:
         """Head and tail; the whole stays in a file of the sandbox whose path is told."""
@@ -243,9 +231,3 @@ class SandboxExecutor(PythonExecutor):
         self.sandbox.remote.files.write(path, text)
         head, tail = text[: self.cap * 2 // 3], text[-self.cap // 3 :]
         return f"{head}\n[… {len(text) - self.cap} characters left out; all of it is in {path} …]\n{tail}"
-
-
-def plain(text: str) -> str:
-    """Without terminal colours; progress bars keep only their last state."""
-    text = ANSI.sub("", text).replace("\r\n", "\n")
-    return "\n".join(line.rsplit("\r", 1)[-1] if "\r" in line.rstrip("\r") else line for line in text.split("\n"))

@@ -5,7 +5,6 @@ import platform
 import shutil
 import subprocess
 from functools import cache
-from pathlib import Path
 
 from agent.loop.prompt import render
 from agent.sandbox.open import Sandbox
@@ -28,7 +27,7 @@ def describe(settings: Settings, sandbox: Sandbox, files: list[str]) -> str:
         packages=", ".join(SHOWN),
         offline=settings.offline,
         network=network(settings, embedded),
-        files=[Path(file).name for file in files],
+        files=[file.removeprefix("/home/user/") for file in files],
     )
 
 

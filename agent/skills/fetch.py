@@ -86,6 +86,8 @@ def from_hub(kind: str, name: str, revision: str | None, settings: Settings, int
     try:
         facts = api.repo_info(name, repo_type=repo_type, revision=revision, files_metadata=True)
         files = getattr(facts, "siblings", None) or []
+        if any(".." in file.rfilename.split("/") or file.rfilename.startswith("/") for file in files):
+            raise archive.Hostile(f"{name} holds a file whose name leads out of its folder. Do not use it.")
         weight = sum(file.size or 0 for file in files)
         if weight > archive.UNPACKED_MOST or len(files) > HUB_FILES_MOST:
             raise UserError(

@@ -5,7 +5,6 @@ A skill that nobody trusts enters no prompt by itself: it is neither in the cata
 """
 
 import re
-from functools import cached_property
 from pathlib import Path
 
 from agent.errors import UserError
@@ -27,6 +26,7 @@ class Skills:
         self.shadowed: list[Skill] = found.shadowed
         self.problems: list[Problem] = found.problems
         self.by_name = {skill.name: skill for skill in self.all}
+        self.ranking = Ranking(self.trusted)
 
     @classmethod
     def discover(cls, cwd: Path, home: Path) -> "Skills":
@@ -40,10 +40,6 @@ class Skills:
     @property
     def untrusted(self) -> list[Skill]:
         return [skill for skill in self.all if not skill.trusted]
-
-    @cached_property
-    def ranking(self) -> Ranking:
-        return Ranking(self.trusted)
 
     def get(self, name: str) -> Skill:
         skill = self.by_name.get(name.removeprefix("/"))

@@ -77,12 +77,16 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
-    """Light: plurals and the commonest endings of verbs and nouns, never below four letters."""
+    """Light: plurals and the commonest endings of verbs and nouns, two of them at most (`reranker-s`, `filter-ing`)."""
+    return shortened(shortened(word))
+
+
+def shortened(word: str) -> str:
+    """One ending less, where at least three letters stay."""
     for ending, instead in ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             cut = word[: -len(ending)] + instead
-            if len(cut) >= 3:
-                return undoubled(cut.removesuffix("e") if len(cut) > 4 else cut)
+            return undoubled(cut.removesuffix("e") if len(cut) > 4 else cut)
     return word.removesuffix("e") if len(word) > 4 else word
 
 
@@ -140,7 +144,7 @@ class Ranking:
         self.skills = list(skills)
         self.weights = [weighted(skill) for skill in self.skills]
         lengths = [sum(weights.values()) for weights in self.weights]
-        usual = sum(lengths) / len(lengths) if lengths else 1.0
+        usual = sum(lengths) / max(len(lengths), 1) or 1.0
         self.damping = [1 - LENGTH + LENGTH * length / usual for length in lengths]
         self.seen_in = Counter(word for weights in self.weights for word in weights)
 

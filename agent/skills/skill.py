@@ -19,7 +19,7 @@ COMPATIBILITY_MOST = 500
 BODY_TOKENS = 5000  # the standard's advice for one body
 BODY_LINES = 500
 
-INSIDE = "/opt/skills"  # where a sandbox sees the folders of all skills, read-only
+INSIDE = "/home/user/.skills"  # where a sandbox sees the folders of all skills, read-only
 
 
 class Refused(UserError):

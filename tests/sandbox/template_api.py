@@ -45,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(("GET", self.path, {}))
         line = {"timestamp": "2026-01-01T00:00:00Z", "level": "info", "message": "installing"}
-        told: dict = {"templateID": "tpl", "buildID": "bld", "logs": [], "logEntries": [line], "status": "ready"}
+        entries = [] if "logsOffset=1" in self.path else [line]
+        told: dict = {"templateID": "tpl", "buildID": "bld", "logs": [], "logEntries": entries, "status": "ready"}
         if self.server.failure:
             told |= {"status": "error", "reason": {"message": self.server.failure, "logEntries": []}}
         self.answer(200, told)

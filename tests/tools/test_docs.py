@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.tools.fake_hub import GOOD, FakeHub
+from tests.tools.fake_hub import FakeHub
+from tests.tools.hub_samples import GOOD
 from tools.context import Context, ToolError
 from tools.docs import read_docs, search_docs
 

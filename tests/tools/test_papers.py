@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.tools.fake_hub import GOOD, FakeHub
+from tests.tools.fake_hub import FakeHub
+from tests.tools.hub_samples import GOOD
 from tools.context import Context, ToolError
 from tools.papers import read_paper, search_papers
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.fake_hub import GOOD, Exchange, FakeHub, Repo
+from tests.tools.fake_hub import Exchange, FakeHub
+from tests.tools.hub_samples import GOOD, Repo
 from tools.context import Cancelled, Context, ToolError
 from tools.declare import declaration
 from tools.hubs import gradio_app

@@ -216,10 +216,13 @@ def _once(question: Callable[["HfApi"], T], token: str | None) -> T:
 
     import httpx2
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
 
     with bounded(SECONDS):
         try:
             return question(HfApi(endpoint=endpoint(), token=token or False))
+        except HFValidationError as error:
+            raise ToolError(str(error)) from None
         except httpx2.TimeoutException:
             raise Unreachable(f"The Hub at {endpoint()} did not answer within {SECONDS:g} s.") from None
         except httpx2.TransportError:

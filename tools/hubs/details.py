@@ -83,7 +83,7 @@ def markdown_of(facts: dict[str, Any]) -> str:
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
         shown = ", ".join(map(str, value)) if isinstance(value, list) else shown
         shown = f"{value / 1e6:,.1f} MB" if key == "bytes" else shown
-        lines.append(f"- {key.replace('_', ' ')}: {shown}")
+        lines.append(f"- {'total size' if key == 'bytes' else key.replace('_', ' ')}: {shown}")
     for config in facts.get("configs") or []:
         splits = ", ".join(f"{name} ({rows:,} rows)" if rows else name for name, rows in config["splits"].items())
         lines.append(f"- config `{config['name']}`: {splits or 'splits not told'}")

@@ -63,7 +63,7 @@ final_answer(f"**{path.name}**: {len(data):,} rows, {data.shape[1]} columns. "
 
 
 def load(found: re.Match[str], turn: Turn) -> str:
-    return block("I load the file and look at its first rows.", LOAD.format(name=found["path"].rpartition("/")[2]))
+    return block("I load the file and look at its first rows.", LOAD.format(name=found["path"]))
 
 
 def columns(found: re.Match[str], turn: Turn) -> str:

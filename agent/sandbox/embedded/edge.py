@@ -44,7 +44,8 @@ class Edge:
         assert task
         self.open.add(task)
         task.add_done_callback(self.open.discard)
-        await Connection(reader, writer).serve(self.handle)
+        with contextlib.suppress(asyncio.CancelledError):  # the server leaves; asyncio would complain of it in the log
+            await Connection(reader, writer).serve(self.handle)
 
     async def handle(self, request: Request) -> Reply | None:
         named = self.guard_host(request)

@@ -52,16 +52,27 @@ def test_no_new_namespace_can_be_made(jailed: Jailed, kind: str, way: str) -> No
     held_only_inside(jailed, code, *arguments, control=ROOT, may_lack=True)
 
 
-@pytest.mark.parametrize("tool", ["bwrap --unshare-user --ro-bind / / /bin/true", "unshare --user --map-root-user /bin/true"])
+@pytest.mark.parametrize(
+    "tool", ["bwrap --unshare-user --ro-bind / / /bin/true", "unshare --user --map-root-user /bin/true"]
+)
 def test_no_tool_makes_a_jail_in_the_jail(jailed: Jailed, tool: str) -> None:
     code = "import subprocess; subprocess.run(sys.argv[1].split(), check=True, stderr=-3)"
     held_only_inside(jailed, code, tool, control=PLAIN)
 
 
 ATTACKS = {
-    "mount a tmpfs": ("call('mount', b'x', b'/tmp', b'tmpfs', 0, 0)", "call('unshare', 0x20000); call('mount', b'x', b'/', 0, 0x44000, 0)"),
-    "mount anew writable": ("call('mount', b'x', b'/usr', 0, 32 | 4096, 0)", "call('unshare', 0x20000); call('mount', b'x', b'/', 0, 0x44000, 0)"),
-    "take a mount away": ("call('umount2', b'/dev/shm', 2)", "call('unshare', 0x20000); call('mount', b'x', b'/', 0, 0x44000, 0)"),
+    "mount a tmpfs": (
+        "call('mount', b'x', b'/tmp', b'tmpfs', 0, 0)",
+        "call('unshare', 0x20000); call('mount', b'x', b'/', 0, 0x44000, 0)",
+    ),
+    "mount anew writable": (
+        "call('mount', b'x', b'/proc', 0, 32 | 4096, 0)",
+        "call('unshare', 0x20000); call('mount', b'x', b'/', 0, 0x44000, 0)",
+    ),
+    "take a mount away": (
+        "call('umount2', b'/dev/shm', 2)",
+        "call('unshare', 0x20000); call('mount', b'x', b'/', 0, 0x44000, 0)",
+    ),
     "mount by the new calls": ("os.close(call(430, b'tmpfs', 0))", ""),
     "copy a mount": ("os.close(call(428, -100, b'/', 1 | 0x80000))", ""),
     "enter a namespace": ("call('setns', os.open('/proc/self/ns/uts', os.O_RDONLY), 0)", ""),
@@ -107,9 +118,12 @@ ATTACKS = {
     ),
     "raise its priority": ("os.setpriority(os.PRIO_PROCESS, 0, -5)", ""),
     "run in real time": ("os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))", ""),
-    "raise its own limits": ("import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (1 << 20, 1 << 20))", ""),
+    "raise its own limits": ("import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))", ""),
     "open ports of the machine": (f"call({number('iopl')}, 3)", ""),
-    "listen on a port of the system's": ("import socket\nsocket.socket().bind(('0.0.0.0', 79))\nassert os.getuid() == 0", ""),
+    "listen on a port of the system's": (
+        "import socket\nsocket.socket().bind(('0.0.0.0', 79))\nassert os.getuid() == 0",
+        "",
+    ),
 }
 
 
@@ -169,7 +183,7 @@ def test_calls_of_a_32_bit_program_end_it(jailed: Jailed, tmp_path: Path) -> Non
 
 def test_nothing_is_left_of_capabilities_and_none_can_come_back(jailed: Jailed) -> None:
     code = """
-told = dict(line.rstrip().split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
+told = dict(line.rstrip("\\n").split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
 assert int(told["CapBnd"], 16) or int(told["CapEff"], 16) or told["NoNewPrivs"] == "0" or told["Seccomp"] == "0"
 """
     held_only_inside(jailed, code)

@@ -84,7 +84,9 @@ def test_outside_a_daemon_does_outlive_who_started_it() -> None:
     mark = f"daemon-{secrets.token_hex(8)}"
     for kind in ("setsid", "nohup", "forked twice", "deaf"):
         line = DAEMONS[kind].format(sleep=SLEEP, mark=mark)
-        parent = subprocess.Popen(["bash", "-c", f"({line}) >/dev/null 2>&1 </dev/null; sleep 60"], start_new_session=True)
+        parent = subprocess.Popen(
+            ["bash", "-c", f"({line}) >/dev/null 2>&1 </dev/null; sleep 60"], start_new_session=True
+        )
         end = time.monotonic() + 5
         while not running(mark):
             assert time.monotonic() < end
@@ -110,7 +112,9 @@ def test_a_server_killed_by_force_leaves_no_daemon(jailed: Jailed) -> None:
         served.process.wait()
         try:
             leftovers.until_none(lambda: [pid for mark in marks for pid in running(mark)])
-            leftovers.until_none(lambda: leftovers.processes(served) + leftovers.loops(served) + leftovers.mounts(served))
+            leftovers.until_none(
+                lambda: leftovers.processes(served) + leftovers.loops(served) + leftovers.mounts(served)
+            )
         finally:
             for mark in marks:
                 end_all(mark)

@@ -1,6 +1,7 @@
 """Bombs go off inside: a sandbox may use up what it was given and nothing of the machine's. All bombs here are bounded."""
 
 import os
+import shutil
 import socket
 import threading
 from pathlib import Path
@@ -118,7 +119,9 @@ def test_a_fork_bomb_leaves_the_server_and_other_sandboxes_at_work(jailed: Jaile
 
 
 def test_one_large_block_of_memory_is_refused(jailed: Jailed, fresh: Sandbox) -> None:
-    said = held_only_inside(jailed, "import mmap; mmap.mmap(-1, 3 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)", box=fresh)
+    said = held_only_inside(
+        jailed, "import mmap; mmap.mmap(-1, 3 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)", box=fresh
+    )
     assert "Cannot allocate memory" in said
     assert fresh.run_code("6 * 7").text == "42"
 
@@ -151,8 +154,13 @@ def test_a_temporary_folder_has_a_size(jailed: Jailed, fresh: Sandbox, folder: s
 
 def test_the_home_folder_has_a_size(jailed: Jailed, fresh: Sandbox) -> None:
     said = inside(fresh, FILL, "/home/user", 160, 4, may_end=True)
-    assert "No space left" in said or "ended" in said, said
+    assert "No space left" in said or (may_be_watched(jailed) and "ended" in said), said
     assert outside(FILL, jailed.planted["share"], 160, 0, user=jailed.user) == "escaped"
+
+
+def may_be_watched(jailed: Jailed) -> bool:
+    """Root mounts a disk image where it can; elsewhere a folder that grew too large ends its sandbox."""
+    return not (jailed.is_root and shutil.which("mkfs.ext4") and os.path.exists("/dev/loop-control"))
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ $(READY): requirements.txt scripts/setup.sh
 	@VENV="$(VENV)" bash scripts/setup.sh
 	@touch $@
 
-demo: $(READY) ## show the sandbox running code
-	@$(PY) -m agent sandbox demo
+demo: $(READY) ## a task from sentence to answer, in the sandbox, without a language model
+	@$(PY) -m agent run "describe examples/training-runs.csv" --model recipes --yes
 
 test: $(READY) ## the fast tests
 	@$(PY) -m pytest -m "not slow"

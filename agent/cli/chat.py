@@ -140,17 +140,15 @@ class Chat:
         if not rest:
             self.view.notice(f"model {self._known_model()}")
             return
-        before, session_id = self.settings, self.screen.session.id if self.screen else None
-        self.settings = before.model_copy(update={"model": rest})
-        if session_id is None:
-            self.view.notice(f"The next session takes {rest}.")
-            return
-        try:
-            self.open(session_id)
-        except UserError:
-            self.settings = before
-            self.open(session_id)
-            raise
+        from agent.cli.models import choose
+
+        wanted = self.settings.model_copy(update={"model": rest})
+        choice = choose(wanted)  # a mistake in the name leaves everything as it is
+        self.settings = wanted
+        if self.screen:
+            self.open(self.screen.session.id)
+        else:
+            self.view.notice(f"The next session takes {choice.label}.")
 
     def file(self, rest: str) -> None:
         if not rest:

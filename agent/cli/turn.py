@@ -32,14 +32,16 @@ class Screen:
 
     def __init__(self, store: "Store", session: "Session", view: View, seen: int):
         self.store, self.session, self.view, self.seen = store, session, view, seen
+        self.over = threading.Event()  # no turn runs
 
     def turn(self, task: str, files: Sequence[Path] = ()) -> "Outcome":
-        work = _Work(lambda: self.session.run(task, files))
+        self.over.clear()
+        work = _Work(lambda: self.session.run(task, files), self.over)
         with interrupts(self.session.cancel, self._leave):
             self.view.begin()
             work.start()
             try:
-                self._follow(work)
+                self._follow()
                 work.join()
                 self._show(self.store.all(self.session.id, self.seen))
             finally:
@@ -49,8 +51,8 @@ class Screen:
                 self.view.flush()
         return work.result()
 
-    def _follow(self, work: "_Work") -> None:
-        for event in self.store.follow(self.session.id, self.seen, work.over):
+    def _follow(self) -> None:
+        for event in self.store.follow(self.session.id, self.seen, self.over):
             self._show([event])
             if event.type == "state" and event.data["state"] in ENDS:
                 return
@@ -97,9 +99,7 @@ class Asking(Screen):
                 looked = event.seq
                 if event.type == "approval" and event.data["id"] == id and event.data["decision"] != "ask":
                     return False
-                if event.type == "state" and event.data["state"] in ENDS:
-                    return False
-            return True
+            return not self.over.is_set()
 
         return stands
 
@@ -107,12 +107,12 @@ class Asking(Screen):
 class _Work(threading.Thread):
     """The turn in its own thread; what it raised is raised again where its result is asked for."""
 
-    def __init__(self, run: Callable[[], "Outcome"]):
+    def __init__(self, run: Callable[[], "Outcome"], over: threading.Event):
         super().__init__(name="turn", daemon=True)
         self._run_turn = run
         self._outcome: Any = None
         self._error: BaseException | None = None
-        self.over = threading.Event()
+        self._over = over
 
     def run(self) -> None:
         try:
@@ -120,7 +120,7 @@ class _Work(threading.Thread):
         except BaseException as error:
             self._error = error
         finally:
-            self.over.set()
+            self._over.set()
 
     def result(self) -> "Outcome":
         if self._error is not None:

@@ -152,11 +152,11 @@ def test_a_flood_of_lines_ends_with_how_many_there_were(home: Path) -> None:
 
 
 def test_a_huge_table_is_shown_in_part_and_says_so(home: Path) -> None:
-    rows = [[f"row {number}", number, *("é" * 50 for _ in range(40))] for number in range(5_000)]
+    rows = [[f"row {number}", number, *("é" * 50 for _ in range(40))] for number in range(1_000)]
     columns = ["name", "count", *(f"c{number}" for number in range(40))]
     table = {"type": "table", "title": "All", "columns": columns, "rows": rows, "note": "from the cache"}
     text = CODES.sub("", live(home, [("answer", {"envelope": table})], width=120))
-    assert "… 4,950 more rows" in text and "more columns" in text and "from the cache" in text
+    assert "… 950 more rows" in text and "more columns" in text and "from the cache" in text
     assert all(len(line) <= 120 for line in text.splitlines())
 
 

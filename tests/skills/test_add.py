@@ -8,6 +8,7 @@ import stat
 import subprocess
 import tarfile
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from agent.errors import UserError
 from agent.settings import Settings
 from agent.skills import Skills, trust
+from agent.skills.archive import Hostile, unpack
 from agent.skills.fetch import bring
 from agent.skills.files import PROVENANCE, digest
 from agent.skills.install import install, look, remove
@@ -54,7 +56,8 @@ def nothing_is_left(smith: Path) -> bool:
 
 
 def zipped(path: Path, members: dict[str, bytes | str], links: dict[str, str] | None = None) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that stand twice, which are meant
         for name, content in members.items():
             archive.writestr(name, content)
         for name, target in (links or {}).items():
@@ -258,6 +261,20 @@ def test_a_hostile_zip_leaves_nothing_behind(tmp_path: Path, smith: Path, name: 
     assert not Path("/tmp/evil").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["climbs", "absolute", "backslashes", "drive", "link-out", "link-absolute", "bomb", "many"]
+)
+def test_unpacking_itself_stops_at_what_no_skill_needs(tmp_path: Path, name: str) -> None:
+    archive = zipped(tmp_path / "a.zip", *HOSTILE_ZIPS[name])
+    into = tmp_path / "deep" / "into"
+    into.mkdir(parents=True)
+    with pytest.raises(Hostile):
+        unpack(archive, into)
+    assert sum(path.stat().st_size for path in into.rglob("*")) <= 51 << 20
+    assert not any(path.is_symlink() for path in into.rglob("*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "deep"]
+
+
 def test_the_same_name_twice_in_a_zip_is_refused(tmp_path: Path, smith: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, pytest.warns(UserWarning):
         archive.writestr("gizmo/SKILL.md", GOOD)
@@ -302,7 +319,7 @@ def test_a_tar_whose_header_claims_gigabytes_costs_no_memory(tmp_path: Path, smi
         for _ in range(80):
             file.write(b"\0" * (1 << 20))
     start = time.perf_counter()
-    with pytest.raises(UserError, match=r"more than 50 MiB|cannot be unpacked"):
+    with pytest.raises(UserError, match="more than 50 MiB"):
         add(bomb, smith)
     assert time.perf_counter() - start < 10
 

@@ -24,7 +24,7 @@ class View:
         raise NotImplementedError
 
     def notice(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(clean(line), file=sys.stderr, flush=True)
 
     def card(self, card: dict[str, Any], most: int = CARD_LINES) -> None:
         """What a person is asked to allow."""

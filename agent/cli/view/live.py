@@ -88,7 +88,7 @@ class LiveView(base.View):
         )  # fmt: skip
 
     def notice(self, line: str) -> None:
-        self._line(line, "dim")
+        self._line(clean(line), "dim")
 
     def card(self, card: dict[str, Any], most: int = base.CARD_LINES) -> None:
         first, *rest = base.card_lines(card, most)

@@ -43,7 +43,7 @@ class PlainView(base.View):
 
     def notice(self, line: str) -> None:
         self._heading = ""
-        self._write([line])
+        self._write([clean(line)])
         self._out.flush()
 
     def flush(self) -> None:

@@ -19,7 +19,7 @@ from tools.envelope import cell, markdown_of
 MOST_ROWS = 50
 MOST_COLUMNS = 12
 LARGEST_MARKDOWN = 200_000
-LARGEST_CODE = 40_000
+LARGEST_CODE = 20_000
 _UNSAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -15,14 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smolagents.memory import ActionStep, TaskStep
-from smolagents.monitoring import Timing
-from smolagents.utils import AgentError
+from smolagents.memory import ActionStep
 
 from agent import toolbox
 from agent.errors import UserError
 from agent.events import Coalescer
-from agent.loop import know_how, place, prompt
+from agent.loop import know_how, place, prompt, recall
 from agent.loop.agent import Smith
 from agent.loop.bridge import Bridge
 from agent.loop.context import Context
@@ -39,8 +37,6 @@ from tools import context as tool_context
 log = logging.getLogger(__name__)
 HOME = "/home/user"
 LARGEST_MENTIONED = 200 * 1024 * 1024  # a larger file goes into the sandbox only when it is given explicitly
-INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
-UNFINISHED = "[The turn before this ended without an answer, as {state}: {reason}]"
 NEW_SANDBOX = "[The sandbox of the turns before is gone; this is a new one. Variables and files made there are lost.]"
 
 
@@ -256,7 +252,7 @@ class Session:
         else:
             kind = "limit" if outcome.state == "limit" else "turn"
             self.emit("error", {"text": outcome.reason, "kind": kind, "fatal": True})
-            self.notes.append(UNFINISHED.format(state=outcome.state, reason=outcome.reason))
+            self.notes.append(recall.UNFINISHED.format(state=outcome.state, reason=outcome.reason))
         self.emit("state", {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code})
         self.events.flush()
         return outcome
@@ -330,50 +326,19 @@ class Session:
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def remember(self, step: ActionStep) -> None:
-        """A step as the model will see it again, into the log: this is what a resumed session starts from."""
-        kept = {
-            "said": step.model_output,
-            "observed": step.observations,
-            "error": step.error.message if step.error else None,
-            "final": step.is_final_answer,
-        }
-        self.emit("state", {"state": "running", "detail": {"step": kept}})
+        """Into the log: this is what a resumed session starts from."""
+        self.emit("state", {"state": "running", "detail": {"step": recall.kept(step)}})
 
     def recall(self) -> None:
         """Rebuild what only this process knows from the events."""
-        steps: list[Any] = []
-        last, reason = "idle", ""
-        records = []
-        for event in self.store.all(self.id):
-            if event.type == "task":
-                steps.append(TaskStep(task=event.data["text"]))
-            elif event.type == "approval":
-                records.append(event.data)
-            elif event.type == "state":
-                last, reason = event.data["state"], event.data.get("reason", "")
-                detail = event.data.get("detail") or {}
-                if "step" in detail:
-                    steps.append(self.recalled(detail["step"], len(steps)))
-                self.sandbox_id = detail.get("sandbox", self.sandbox_id)
-                self.files |= {inside: Path(outside) for inside, outside in (detail.get("files") or {}).items()}
-        self.agent.memory.steps = steps
+        found = recall.recall(self.store.all(self.id), self.agent.logger)
+        self.agent.memory.steps, self.files, self.sandbox_id = found.steps, found.files, found.sandbox_id
         old = self.gate
-        self.gate = Gate.from_state({"records": records}, old.mode, old.budget, old.offline, old.attended)
+        self.gate = Gate.from_state({"records": found.records}, old.mode, old.budget, old.offline, old.attended)
         self.bridge.gate = self.gate
-        self.files = {inside: outside for inside, outside in self.files.items() if outside.is_file()}
-        if last in ("failed", "cancelled", "limit", "lost"):
-            self.notes.append(UNFINISHED.format(state=last, reason=reason))
-        if last in ("running", "waiting"):
-            self.notes.append(INTERRUPTED)
+        self.notes += found.notes()
+        if found.interrupted:
             self.emit("state", {"state": "lost", "reason": "the agent was stopped in the middle of a turn"})
-
-    def recalled(self, kept: dict[str, Any], number: int) -> ActionStep:
-        step = ActionStep(step_number=number, timing=Timing(time.time(), time.time()))
-        step.model_output, step.observations = kept.get("said"), kept.get("observed")
-        step.is_final_answer = bool(kept.get("final"))
-        if kept.get("error"):
-            step.error = AgentError(kept["error"], self.agent.logger)
-        return step
 
 
 def guard_secrets(settings: Settings, store: Store) -> None:

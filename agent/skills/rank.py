@@ -16,8 +16,8 @@ from .skill import Skill
 WEIGHTS = {"name": 3.0, "description": 1.6, "triggers": 1.0, "headings": 0.5}
 SATURATION = 1.2
 LENGTH = 0.3  # how much a long text is held against a skill
-EVERYDAY = 0.45  # what a word of everyday work with computers is worth beside a term of the trade
-LEAST = 2.4  # what must be said for a skill at all: about one term of the trade, or two everyday words
+EVERYDAY = 0.4  # what a word of everyday work with computers is worth beside a term of the trade
+LEAST = 2.0  # what must be said for a skill at all: about one term of the trade, or two everyday words
 BESIDE_BEST = 0.45
 SMALLEST_SET = 12  # with fewer skills a word is as rare as in a set of so many
 
@@ -28,7 +28,8 @@ WORD = re.compile(r"[^\W_]+")
 SPELLINGS = [
     (re.compile(pattern), told)
     for pattern, told in {
-        r"\bfine[\s-]?tun": "finetun",
+        r"\b(?:fine[\s-]?)?tun(?:e[ds]?|ing)\b": "finetune",
+        r"\brepos?\b": "repository",
         r"\bpost[\s-]?train": "posttrain",
         r"\bpre[\s-]?train": "pretrain",
         r"\bdata[\s-]?sets?\b": "dataset",
@@ -64,7 +65,7 @@ COMMON = """read call look link page list compare convert merge delete remove do
     column branch space memory message label score test change add move copy join print load save clean filter fit fast
     slow small large big web note point pair quick simple python data server earlier tool description model class object
     local set split reach summarise summary format field size state step type key base own chart alert box stream host
-    private cell question side image product http https www sentence csv text free mail""".split()  # noqa: SIM905
+    private cell question side image product http https www sentence csv json text free mail rename gpu""".split()  # noqa: SIM905
 
 
 def words(text: str) -> list[str]:
@@ -97,6 +98,10 @@ ENDINGS = [
     ("ized", "iz"),
     ("ises", "iz"),
     ("izes", "iz"),
+    ("mentation", "ment"),
+    ("ctions", "ct"),
+    ("ction", "ct"),
+    ("ieval", "iev"),
     ("izations", "iz"),
     ("ization", "iz"),
     ("isation", "iz"),

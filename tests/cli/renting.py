@@ -1,4 +1,6 @@
-"""A tool that would cost money, for tests of the question before it."""
+"""Tools for the tests of the command line: one that would cost money, one that does not hear a cancel."""
+
+import time
 
 from tools import envelope
 from tools.declare import Stake, tool
@@ -17,3 +19,10 @@ def rent(hours: int = 1, note: str = "") -> dict:
         note: Whatever one wants to say.
     """
     return envelope.text(f"rented for {hours} hours")
+
+
+@tool("free")
+def doze(seconds: int) -> dict:
+    """Sleep and listen to nobody."""
+    time.sleep(seconds)
+    return envelope.text("slept")

@@ -98,7 +98,7 @@ def test_mistakes_on_the_command_line_are_told_before_anything_starts(home: Path
         (["chat"], "chat needs a terminal"),
         (["tools", "show", "nothing"], "There is no tool 'nothing'"),
         (["tools", "call", "search_hub", "query"], "'query' is no argument"),
-        (["tools", "call", "search_hub", "qery=x"], "Did you mean 'query'"),
+        (["tools", "call", "search_hub", "query=x", "limt=3"], "Did you mean 'limit'"),
     ):
         answer = cli(*arguments)
         assert answer.returncode == 2 and told in answer.stderr, answer.stderr

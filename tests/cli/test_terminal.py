@@ -203,3 +203,12 @@ def test_every_event_of_a_run_is_printed_once_in_order(sandboxed: Path, cli: Cli
     assert answer.returncode == 0
     assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
     assert lines == [event.to_dict() for event in last_session(sandboxed)[1]]
+
+
+def test_a_tool_that_does_not_listen_does_not_keep_the_terminal(terminal: Spawn) -> None:
+    child = terminal("run", "run: doze(seconds=60)")
+    child.expect("▸ doze")
+    pressed = time.monotonic()
+    child.sendintr()
+    code, _ = ended(child)
+    assert code == 130 and time.monotonic() - pressed < 5

@@ -1,7 +1,8 @@
 """Rows of a part, a batch at a time, each with its place: the line of a text file, else the row's number, from 1.
 
-What cannot be read comes as a broken place with the reason and never stops the rest, unless nothing after it can be read.
-Half surrogate pairs stay in the text as they are; whoever writes or tokenises the text must mend them.
+What cannot be read comes as a broken place with the reason and does not stop the rest, unless nothing after it can be
+read. Half surrogate pairs (and, in csv and JSON arrays, bytes that are no UTF-8) stay in the text as lone surrogates;
+whoever writes or tokenises the text must mend them.
 """
 
 import csv
@@ -42,14 +43,7 @@ class Batch:
 
 
 def what_is(value: Any) -> str:
-    names = {
-        "list": "a list",
-        "str": "text",
-        "int": "a number",
-        "float": "a number",
-        "NoneType": "null",
-        "bool": "true/false",
-    }
+    names = {"list": "a list", "str": "text", "int": "a number", "float": "a number", "NoneType": "null"}
     return names.get(type(value).__name__, type(value).__name__)
 
 
@@ -155,16 +149,12 @@ def add_text(batch: Batch, number: int, line: str) -> None:
 
 def read_json(part: Part) -> Iterator[Batch]:
     with unpacked(part.path, part.packed) as stream:
-        if first_sign(stream) == "{":
+        sign = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    with unpacked(part.path, part.packed) as stream:
+        if sign == b"{":
             yield from one_object(part, stream)
-            return
-        yield from array(io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape"))
-
-
-def first_sign(stream: IO[bytes]) -> str:
-    head = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    stream.seek(0)
-    return head[:1].decode(errors="replace")
+        else:
+            yield from array(io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape"))
 
 
 def array(stream: IO[str]) -> Iterator[Batch]:
@@ -180,7 +170,7 @@ def array(stream: IO[str]) -> Iterator[Batch]:
         try:
             value, end = decoder.raw_decode(text, at)
             whole = end < len(text) or ended
-        except ValueError as error:
+        except json.JSONDecodeError as error:
             value, end, whole, problem = None, at, False, error
         if whole:
             row += 1
@@ -193,13 +183,11 @@ def array(stream: IO[str]) -> Iterator[Batch]:
             continue
         if ended:
             if at < len(text) or not began:
-                batch.broken.append(
-                    (row + 1, f"no JSON from here on: {str(problem).split(':')[0]}; nothing after it was read")
-                )
-                row += 1
+                why = f"no JSON from here on ({problem.msg}); nothing after it was read"
             else:
-                batch.broken.append((row + 1, "the closing bracket of the array is missing"))
-                row += 1
+                why = "the closing bracket of the array is missing"
+            row += 1
+            batch.broken.append((row, why))
             break
         more = stream.read(chunk)
         chunk = min(chunk * 2, 1 << 28) if len(text) - at > chunk else chunk
@@ -246,10 +234,7 @@ def rows_of(value: Row) -> list[Any]:
 
 def read_csv(part: Part) -> Iterator[Batch]:
     with unpacked(part.path, part.packed) as raw:
-        reader = csv.reader(io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=""), strict=True)
-        sample = io.TextIOWrapper(unpacked(part.path, part.packed), "utf-8-sig", errors="replace", newline="")
-        with sample:
-            delimiter = delimiter_of(sample.readline())
+        delimiter = delimiter_of(io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="").readline())
     with unpacked(part.path, part.packed) as raw:
         text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(text, delimiter=delimiter, strict=True)
@@ -316,13 +301,7 @@ def typed(batch: Batch, names: list[str], kinds: dict[int, Any] | None) -> dict[
                 row[name] = None
             elif kind:
                 row[name] = kind(value)
-            elif not value.isascii() and has_raw_bytes(value):
-                row[name] = value.encode("utf-8", "surrogateescape").decode("latin-1")
     return kinds
-
-
-def has_raw_bytes(text: str) -> bool:
-    return any("\udc80" <= sign <= "\udcff" for sign in text)
 
 
 def column_type(values: list[str]) -> Any:

@@ -1,7 +1,7 @@
 """A dataset of the Hub as a local folder: downloaded into the Hub's own cache, or what the caches hold when offline.
 
-Only data files and the card are fetched, never a loading script. Several subsets: the default one, or the one named after
-the id ("owner/name/subset"); the others are told.
+Only data files and the card are fetched, never a loading script. Several subsets: the default one, or the one named
+after the id ("owner/name/subset"); the others are told.
 """
 
 from fnmatch import fnmatch

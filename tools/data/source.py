@@ -1,12 +1,14 @@
 """Where data lies: a file, a folder of shards or a dataset of the Hub becomes a list of parts to read.
 
-What a file is, its first bytes decide; its name only where they cannot. A part is a piece that is read by itself: a range
-of bytes or of row groups, cut the same way whatever the number of workers. Archives (zip, tar) are not opened.
+What a file is, its first bytes decide; its name only where they cannot. A part is a piece that is read by itself: a
+range of bytes or of row groups, cut the same way whatever the number of workers. Archives (zip, tar) are not opened.
 """
 
 import bz2
 import gzip
 import hashlib
+import io
+import itertools
 import lzma
 import os
 import re
@@ -27,12 +29,7 @@ PACKED = {"gz": "gz", "zst": "zst", "zstd": "zst", "xz": "xz", "bz2": "bz2"}
 IMAGES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"}
 NO_DATA = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json", "manifest.json", "license.txt"}
 NO_DATA |= {"readme.txt", "readme.md", "license.md", "requirements.txt", "package.json", "config.json"}
-MAGIC: list[tuple[bytes, str]] = [
-    (b"\x1f\x8b", "gz"),
-    (b"\x28\xb5\x2f\xfd", "zst"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"BZh", "bz2"),
-]
+MAGIC = [(b"\x1f\x8b", "gz"), (b"\x28\xb5\x2f\xfd", "zst"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bz2")]
 REFUSED: list[tuple[bytes, str]] = [
     (b"PK\x03\x04", "a zip archive. Unpack it and name the folder"),
     (b"SQLite format 3", "an SQLite database. Export the table as csv or jsonl"),
@@ -101,9 +98,9 @@ def open_source(path: str, split: str | None = None) -> Source:
     local = local_path(path)
     if local is not None:
         return assemble(path, local, split)
-    if path.startswith(("/", "~", ".")) or re.search(rf"\.({'|'.join([*FORMATS, *PACKED])})$", path.split("@")[0]):
-        if not path.startswith(("hf://", "http")):
-            raise ToolError(f"{path!r} is not there. Relative paths start at {here().folder}.")
+    named = re.search(rf"\.({'|'.join([*FORMATS, *PACKED])})$", path)
+    if "://" not in path and (path.startswith(("/", "~", ".")) or named):
+        raise ToolError(f"{path!r} is not there. Relative paths start at {here().folder}.")
     from tools.data.remote import fetch
 
     folder, names, notes = fetch(path, split)
@@ -175,7 +172,7 @@ def is_data(path: Path, root: Path) -> bool:
         return False
     if any(part.startswith((".", "cache-")) for part in path.relative_to(root).parts):
         return False
-    return plain_suffix(path.name) in FORMATS or plain_suffix(path.name) == "" and packing(path.name) != ""
+    return plain_suffix(path.name) in FORMATS or (not plain_suffix(path.name) and bool(packing(path.name)))
 
 
 def packing(name: str) -> str:
@@ -228,7 +225,7 @@ def format_of(head: bytes, told: str, name: str) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"[") and told != "txt":
         return "jsonl" if told == "jsonl" and b"\n[" in head else "json"
-    if text.startswith(b"{") and told not in ("txt", "csv") or re.match(rb'\{\s*"', text) and told != "txt":
+    if told != "txt" and (re.match(rb'\{\s*"', text) or (text.startswith(b"{") and told != "csv")):
         first = text.split(b"\n", 1)[0].strip()
         return "jsonl" if told == "jsonl" or first.endswith(b"}") or (len(first) > 4000 and told != "json") else "json"
     if told in ("json", "parquet", "arrow"):
@@ -239,9 +236,9 @@ def format_of(head: bytes, told: str, name: str) -> str:
 def unpacked(path: Path, packed: str) -> IO[bytes]:
     openers: dict[str, Callable[[Path], Any]] = {
         "": lambda p: p.open("rb"),
-        "gz": lambda p: gzip.open(p, "rb"),
-        "bz2": lambda p: bz2.open(p, "rb"),
-        "xz": lambda p: lzma.open(p, "rb"),
+        "gz": gzip.GzipFile,
+        "bz2": bz2.BZ2File,
+        "xz": lzma.LZMAFile,
         "zst": open_zst,
     }
     return openers[packed](path)
@@ -250,7 +247,7 @@ def unpacked(path: Path, packed: str) -> IO[bytes]:
 def open_zst(path: Path) -> Any:
     import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 1 << 20)  # type: ignore[type-var]
 
 
 def image_folder(place: Path) -> list[File]:
@@ -274,7 +271,7 @@ def ranges(file: File) -> list[tuple[int, int | None]]:
         return [(0, None)]
     if file.format != "parquet":
         edges = [*range(0, file.size, PART_BYTES), file.size]
-        return list(zip(edges, edges[1:], strict=False))
+        return list(itertools.pairwise(edges))
     import pyarrow.parquet as pq
 
     try:

@@ -98,7 +98,11 @@ def test_a_setuid_binary_of_the_system_gives_no_rights(jailed: Jailed) -> None:
 def test_a_setuid_program_in_a_shared_folder_gives_no_rights(jailed: Jailed) -> None:
     if "setuid" not in jailed.planted:
         pytest.skip("only root can plant one")
-    code = "import subprocess\nassert any(subprocess.run([p, '-u'], stdout=-1).stdout == b'0\\n' for p in sys.argv[1:] if os.path.exists(p))"
+    code = """
+import subprocess
+path = next(path for path in sys.argv[1:] if os.path.exists(path))
+assert subprocess.run([path, "-u"], stdout=subprocess.PIPE).stdout == b"0\\n"
+"""
     held_only_inside(jailed, code, "/mnt/share/id", jailed.planted["setuid"], control=PLAIN)
 
 

@@ -1,115 +1,22 @@
-"""The server's port: only its own key and a sandbox's own tokens open anything, whatever the bytes on the wire look like."""
+"""Only the server's own key and a sandbox's own tokens open anything, wherever in a request they stand."""
 
-import json
 import os
-import socket
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.sandbox import leftovers
-from tests.sandbox.serving import Served
 
 from .attack import ORDINARY, Jailed, outside
-
-START = b"/process.Process/Start"
-PATIENCE = 0.25  # for answers of which there should be none
-
-
-@pytest.fixture(scope="module", autouse=True)
-def dripping(jailed: Jailed) -> Iterator[Callable[[], float]]:
-    """A client that sends a byte now and then, beside all other checks. Call it for the seconds until it was cut off."""
-    lasted: list[float] = []
-
-    def drip() -> None:
-        started = time.monotonic()
-        with socket.create_connection(("127.0.0.1", int(jailed.served.url.rsplit(":", 1)[1]))) as peer:
-            peer.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
-            peer.settimeout(0.2)
-            while time.monotonic() < started + 30:
-                try:
-                    peer.sendall(b"a")
-                    if not peer.recv(1):
-                        break
-                except TimeoutError:
-                    continue
-                except ConnectionError:
-                    break
-        lasted.append(time.monotonic() - started)
-
-    dripper = threading.Thread(target=drip)
-    dripper.start()
-
-    def until_cut_off() -> float:
-        dripper.join()
-        return lasted[0]
-
-    yield until_cut_off
-    dripper.join()
-
-
-def talk(served: Served, data: bytes, seconds: float = 5) -> bytes:
-    """Send raw bytes, return all that comes back."""
-    with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1])), seconds) as peer:
-        answer = b""
-        try:
-            peer.sendall(data)
-            while piece := peer.recv(65536):
-                answer += piece
-        except (TimeoutError, ConnectionError):
-            pass
-    return answer
-
-
-def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
-    named = {"Host": "localhost", "Connection": "close", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    if body:
-        named.setdefault("Content-Length", str(len(body)))
-    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
-
-
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1]) if answer else 0
-
-
-def tokens(box) -> dict[str, str]:
-    return {
-        "E2b_Sandbox_Id": box.sandbox_id,
-        "X_Access_Token": box._envd_access_token,
-        "E2B_Traffic_Access_Token": box.traffic_access_token,
-    }
-
-
-def read_file(**headers: str) -> bytes:
-    return request("GET", "/files?path=secret.txt", **headers)
-
-
-def start(command: str, **headers: str) -> bytes:
-    """A command by envd's streaming call."""
-    told = json.dumps({"process": {"cmd": "/bin/sh", "args": ["-c", command]}, "stdin": False}).encode()
-    frame = b"\0" + len(told).to_bytes(4, "big") + told
-    kind = {"Content_Type": "application/connect+json", "Connect_Protocol_Version": "1"}
-    return request("POST", START.decode(), frame, **kind, **headers)
+from .raw import read_file, request, start, status, talk, talk_and_read, tokens
 
 
 def test_the_right_tokens_open_the_door(jailed: Jailed) -> None:
     """The control of all checks below."""
     assert jailed.secret.encode() in talk(jailed.served, read_file(**tokens(jailed.other)))
     assert status(talk(jailed.served, request("GET", "/v2/sandboxes", X_API_Key=jailed.served.key))) == 200
-    assert b"ran" in talk_b64(jailed, start("echo ran", **tokens(jailed.other)))
-
-
-def talk_b64(jailed: Jailed, data: bytes) -> bytes:
-    import base64
-    import re
-
-    answer = talk(jailed.served, data)
-    return answer + b"".join(base64.b64decode(found) for found in re.findall(rb'"stdout": ?"([^"]+)"', answer))
+    assert b"ran" in talk_and_read(jailed.served, start("echo ran", **tokens(jailed.other)))
 
 
 @pytest.mark.parametrize("key", ["", "wrong", "lower", "own token"])
@@ -119,10 +26,6 @@ def test_the_control_plane_opens_to_no_key_but_its_own(jailed: Jailed, key: str)
     for method, path in (("GET", "/v2/sandboxes"), ("GET", f"/sandboxes/{other}"), ("DELETE", f"/sandboxes/{other}x")):
         answer = talk(jailed.served, request(method, path, X_API_Key=given))
         assert status(answer) == 401 and jailed.other.sandbox_id.encode() not in answer
-
-
-def test_an_endless_head_is_refused_before_it_fills_memory(jailed: Jailed) -> None:
-    assert status(talk(jailed.served, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200_000, seconds=1)) == 431
 
 
 WRONG = ["none", "empty", "own", "key", "lower", "longer", "other kind", "null byte", "comma"]
@@ -155,7 +58,7 @@ def test_a_sandbox_opens_to_no_token_but_its_own(jailed: Jailed, wrong: str, doo
         "cell": lambda: request("POST", "/execute", cell, Content_Type="application/json", **headers),
         "contexts": lambda: request("GET", "/contexts", **headers),
     }[door]()
-    answer = talk_b64(jailed, data)
+    answer = talk_and_read(jailed.served, data)
     assert status(answer) == 401 and jailed.secret.encode() not in answer
 
 
@@ -182,58 +85,6 @@ def test_a_header_sent_twice_opens_nothing(jailed: Jailed, name: str, first: str
     data = f"GET /files?path=secret.txt HTTP/1.1\r\n{fixed}{twice}Connection: close\r\n\r\n".encode()
     answer = talk(jailed.served, data)
     assert jailed.secret.encode() not in answer and status(answer) in (400, 401, 404)
-
-
-@pytest.mark.parametrize("unlocked", ["health", "signature", "public port"])
-@pytest.mark.parametrize("connection", ["close", "keep-alive", "upgrade", "keep-alive, Upgrade"])
-def test_a_second_request_does_not_ride_on_the_first(jailed: Jailed, unlocked: str, connection: str) -> None:
-    """What may pass without a token, or with a signature for one file, may not carry a request that may not."""
-    target = {
-        "health": "/health",
-        "signature": "/" + jailed.other.download_url("secret.txt").split("/", 3)[3],
-        "public port": "/",
-    }[unlocked]
-    if unlocked == "public port":
-        named = {"Host": f"8123-{jailed.other.sandbox_id}.localhost"}
-    else:
-        named = {"Host": "localhost", "E2b_Sandbox_Id": jailed.other.sandbox_id}
-    upgrade = {"Upgrade": "websocket"} if "pgrade" in connection else {}
-    mark = f"rode-{unlocked.replace(' ', '-')}-{connection[-7:].replace(' ', '')}"
-    first = request("GET", target, **named, **{"Connection": connection}, **upgrade)
-    plain = request("GET", target, **named, Connection=connection)
-    for head in (first, plain):
-        for second in (start(f"touch {mark}"), request("POST", "/init", b'{"envVars": {"RODE": "1"}}')):
-            talk(jailed.served, head + second, seconds=PATIENCE)
-    assert not jailed.other.files.exists(mark)
-    assert "RODE" not in jailed.other.commands.run("env").stdout
-
-
-SMUGGLED = {
-    "length and chunks": "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-    "two lengths": "Content-Length: 4\r\nContent-Length: 400\r\n",
-    "odd chunking": "Transfer-Encoding: xchunked\r\n",
-    "chunks twice": "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-    "a space before the colon": "Content-Length : 4\r\n",
-    "a folded line": "X-A: b\r\n Content-Length: 4\r\n",
-    "a bare newline": "X-A: b\nContent-Length: 4\n",
-    "a negative length": "Content-Length: -1\r\n",
-}
-
-
-@pytest.mark.parametrize("kind", SMUGGLED)
-@pytest.mark.parametrize("door", ["control", "health", "files"])
-def test_a_request_in_a_request_is_never_obeyed(jailed: Jailed, kind: str, door: str) -> None:
-    path, headers = {
-        "control": ("/v2/sandboxes", {"X_API_Key": "wrong"}),
-        "health": ("/health", {"E2b_Sandbox_Id": jailed.other.sandbox_id}),
-        "files": ("/files?path=upload", tokens(jailed.box)),
-    }[door]
-    fixed = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in {"Host": "localhost", **headers}.items())
-    inner = start("touch smuggled", **{**tokens(jailed.box), "E2b_Sandbox_Id": jailed.other.sandbox_id})
-    data = f"POST {path} HTTP/1.1\r\n{fixed}{SMUGGLED[kind]}\r\n0\r\n\r\n".encode() + inner
-    talk(jailed.served, data, seconds=PATIENCE)
-    assert not jailed.other.files.exists("smuggled")
-    assert not jailed.box.files.exists("smuggled")
 
 
 @pytest.mark.parametrize(
@@ -307,95 +158,6 @@ def test_a_signature_opens_one_file_one_way(jailed: Jailed, change: str) -> None
     answer = talk(jailed.served, request(method, path, body, **headers))
     assert status(answer) == 401 and jailed.secret.encode() not in answer
     assert jailed.other.files.read("public.txt") == "public"
-
-
-BROKEN = {
-    "many headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
-    "no http": os.urandom(4096),
-    "a tls hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
-    "no host": b"GET /v2/sandboxes HTTP/1.1\r\n\r\n",
-    "a null byte": b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "an odd method": b"\xff\xfe / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "an odd version": b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
-    "http 2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_broken_bytes_are_answered_or_dropped_and_hurt_nobody(jailed: Jailed, kind: str) -> None:
-    assert status(talk(jailed.served, BROKEN[kind], seconds=1)) in (0, 400, 401, 404, 421, 431, 505)
-    assert jailed.box.commands.run("echo fine").stdout == "fine\n"
-
-
-FRAMES = {
-    "a length of 4 GB": b"\0\xff\xff\xff\xff{}",
-    "no json": b"\0\0\0\0\4nope",
-    "not an object": b"\0\0\0\0\2[]",
-    "compressed": b"\1\0\0\0\2{}",
-    "cut short": b"\0\0\0\1\0{",
-    "deep json": b"\0\0\1\x86\xa0" + b"[" * 100_000,
-    "wrong types": b'\0\0\0\0\x26{"process": {"cmd": 1, "args": "rm -rf"}}'[:43],
-}
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-def test_broken_frames_are_refused_and_the_sandbox_lives(jailed: Jailed, kind: str) -> None:
-    headers = {"Content_Type": "application/connect+json", **tokens(jailed.box)}
-    answer = talk(jailed.served, request("POST", START.decode(), FRAMES[kind], **headers))
-    assert b"error" in answer or status(answer) >= 400 or not answer
-    assert jailed.box.run_code("6 * 7").text == "42"
-
-
-def memory(served: Served) -> int:
-    pid = server_pid(served)
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def server_pid(served: Served) -> int:
-    return json.loads((served.home / "sandbox" / "server.json").read_text())["pid"]
-
-
-def test_a_body_without_end_fills_no_memory(jailed: Jailed) -> None:
-    before = memory(jailed.served)
-    head = request("POST", "/v2/sandboxes", X_API_Key=jailed.served.key, Content_Length="10000000000")
-    assert status(talk(jailed.served, head + bytes(8_000_000))) in (0, 413)
-    wrong = request("POST", "/v2/sandboxes", X_API_Key="wrong", Content_Length="10000000000")
-    assert status(talk(jailed.served, wrong + bytes(8_000_000))) in (0, 401)
-    assert memory(jailed.served) - before < 16_000_000
-
-
-def test_connections_that_say_nothing_are_few_and_go(jailed: Jailed) -> None:
-    """600 silent or dripping ones: the server takes 512, keeps its memory, and serves again as soon as some leave."""
-    before, peers = memory(jailed.served), []
-    try:
-        for number in range(600):
-            peer = socket.create_connection(("127.0.0.1", int(jailed.served.url.rsplit(":", 1)[1])), 5)
-            if number % 2:
-                peer.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
-            peers.append(peer)
-        turned_away = [peer for peer in peers[-40:] if gone(peer)]
-        assert turned_away, "all 600 were taken"
-        assert memory(jailed.served) - before < 64_000_000
-    finally:
-        for peer in peers:
-            peer.close()
-    end = time.monotonic() + 10
-    while status(talk(jailed.served, request("GET", "/health"))) != 204:
-        assert time.monotonic() < end
-
-
-def gone(peer: socket.socket) -> bool:
-    peer.settimeout(1)
-    try:
-        return peer.recv(1) == b""
-    except TimeoutError:
-        return False
-    except ConnectionError:
-        return True
-
-
-def test_a_head_that_drips_in_is_cut_off(dripping: Callable[[], float]) -> None:
-    assert dripping() < 20
 
 
 @pytest.mark.parametrize("kind", ["guest", "proxy"])

@@ -11,7 +11,7 @@ import pytest
 from e2b import SandboxException
 from e2b_code_interpreter import Sandbox
 
-from .attack import Jailed, held_only_inside, outside
+from .attack import Jailed, outside
 
 READS: dict[str, Callable[[Sandbox, str], object]] = {
     "read": lambda box, path: box.files.read(path),

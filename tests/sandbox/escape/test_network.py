@@ -204,7 +204,8 @@ assert urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/redirect", timeou
 def test_two_requests_on_one_proxy_connection_are_judged_as_two(jailed: Jailed, witness: Witness) -> None:
     first = f"GET http://127.0.0.1:{witness.allowed}/ HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
     second = f"GET http://127.0.0.1:{witness.denied}/ HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
-    smuggled = f"POST http://127.0.0.1:{witness.allowed}/ HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 4\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n0\\r\\n\\r\\n{second}"
+    lengths = "Content-Length: 4\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n0\\r\\n\\r\\n"
+    smuggled = f"POST http://127.0.0.1:{witness.allowed}/ HTTP/1.1\\r\\nHost: a\\r\\n{lengths}{second}"
     before = witness.hits.count("denied")
     for requests in (first + second, smuggled):
         inside(jailed.box, PROXY, requests)

@@ -1,4 +1,4 @@
-"""What stands on the host for attackers to reach: TCP, UDP and unix sockets that answer, one of them allowed by the proxy."""
+"""What stands on the host for attackers to reach: TCP, UDP and unix sockets. The proxy may go to one of them."""
 
 import os
 import shutil

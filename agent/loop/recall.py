@@ -1,0 +1,76 @@
+"""What a resumed session starts from: the model's memory, the sandbox, the files, the gate's records, all out of events."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from smolagents.memory import ActionStep, TaskStep
+from smolagents.monitoring import AgentLogger, Timing
+from smolagents.utils import AgentError
+
+from agent.events import Event
+
+INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
+UNFINISHED = "[The turn before this ended without an answer, as {state}: {reason}]"
+
+
+@dataclass
+class Recalled:
+    steps: list[Any] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)  # of the gate, in order
+    files: dict[str, Path] = field(default_factory=dict)  # path in the sandbox -> on the host
+    sandbox_id: str | None = None
+    state: str = "idle"
+    reason: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        """The process that ran it is gone and left no end."""
+        return self.state in ("running", "waiting")
+
+    def notes(self) -> list[str]:
+        """What the model must be told first."""
+        if self.interrupted:
+            return [INTERRUPTED]
+        if self.state in ("failed", "cancelled", "limit", "lost"):
+            return [UNFINISHED.format(state=self.state, reason=self.reason)]
+        return []
+
+
+def kept(step: ActionStep) -> dict[str, Any]:
+    """A step as the model will see it again."""
+    return {
+        "said": step.model_output,
+        "observed": step.observations,
+        "error": step.error.message if step.error else None,
+        "final": step.is_final_answer,
+    }
+
+
+def recall(events: Iterable[Event], logger: AgentLogger) -> Recalled:
+    found = Recalled()
+    for event in events:
+        if event.type == "task":
+            found.steps.append(TaskStep(task=event.data["text"]))
+        elif event.type == "approval":
+            found.records.append(event.data)
+        elif event.type == "state":
+            found.state, found.reason = event.data["state"], event.data.get("reason", "")
+            detail = event.data.get("detail") or {}
+            if "step" in detail:
+                found.steps.append(again(detail["step"], len(found.steps), logger))
+            found.sandbox_id = detail.get("sandbox", found.sandbox_id)
+            found.files |= {inside: Path(outside) for inside, outside in (detail.get("files") or {}).items()}
+    found.files = {inside: outside for inside, outside in found.files.items() if outside.is_file()}
+    return found
+
+
+def again(told: dict[str, Any], number: int, logger: AgentLogger) -> ActionStep:
+    step = ActionStep(step_number=number, timing=Timing(time.time(), time.time()))
+    step.model_output, step.observations = told.get("said"), told.get("observed")
+    step.is_final_answer = bool(told.get("final"))
+    if told.get("error"):
+        step.error = AgentError(told["error"], logger)
+    return step

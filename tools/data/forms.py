@@ -1,0 +1,206 @@
+"""One small recogniser per form; together they say what some rows can be read as, the surest first."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tools.context import ToolError
+from tools.data.shape import WORDS, Columns, Form, Row, columns_of, fit, turn_keys
+
+CHAT = ("messages", "turns", "messages as JSON")
+TEXT = ("text",)
+TALK = (*TEXT, *CHAT)
+SAID = (*TALK, "int", "float", "bool")
+IMAGE = ("image", "images", "image path", "image paths", "bytes")
+ROLES = {*WORDS, "messages"}
+
+
+def recognise(rows: list[Row], given: dict[str, str] | None = None) -> list[Form]:
+    """Every form the rows have, surest first. `given` fixes the column of a role."""
+    columns = Columns(columns_of(rows), given or {})
+    check_given(columns)
+    found = [form for one in RECOGNISERS if (form := one(columns, rows))]
+    if given:
+        found = [form for form in found if set(given) <= set(form.columns)] or found
+    return sorted(found, key=lambda form: -form.confidence)
+
+
+def check_given(columns: Columns) -> None:
+    for role, name in columns.given.items():
+        if role not in ROLES:
+            raise ToolError(f"mapping: {role!r} is no role. Use: {', '.join(sorted(ROLES))}.")
+        if name not in columns.all:
+            raise ToolError(f"mapping: there is no column {name!r}. Columns: {', '.join(columns.all) or 'none'}.")
+
+
+def chat(columns: Columns, rows: list[Row]) -> Form | None:
+    told = columns.given.get("messages")
+    found = [one for one in columns.of_kind(*CHAT) if told in (None, one.name)]
+    apart = [one for one in found if max(fit(one.name, "chosen"), fit(one.name, "rejected"), fit(one.name, "prompt")) < 0.8]
+    usual = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
+    apart.sort(key=lambda one: usual.index(one.name.lower()) if one.name.lower() in usual else len(usual))
+    if not apart:
+        return None
+    name, kind = apart[0].name, apart[0].kind
+    system = columns.best("system", TEXT)[0]
+    tools = columns.best("tools", (*TEXT, "objects"))[0]
+    if kind == "turns":
+        values = [row[name] for row in rows if row.get(name)]
+        keys = next((keys for value in values if (keys := turn_keys(value))), ("from", "value"))
+        form = "ShareGPT" if keys == ("from", "value") else "turns"
+        return columns.form(form, 0.98, {"messages": name, "system": system, "tools": tools}, keys=keys)
+    calls = any(m.get("tool_calls") for row in rows[:200] for m in row.get(name) or [] if isinstance(m, dict))
+    form = "chat with tool calls" if calls else "chat"
+    image = columns.best("image", IMAGE)[0]
+    confidence = 0.99 if usual.index(name.lower()) < 2 else 0.97 if name.lower() in usual else 0.9
+    return columns.form(
+        "vision chat" if image else form,
+        confidence,
+        {"messages": name, "system": system, "tools": tools, "image": image},
+        arguments=argument_kind(rows, name) if calls else "",
+    )
+
+
+def argument_kind(rows: list[Row], name: str) -> str:
+    """"object" if a call's arguments are, which an Arrow table cannot keep as they are."""
+    for row in rows:
+        for message in row.get(name) or []:
+            for call in (message.get("tool_calls") or []) if isinstance(message, dict) else []:
+                if isinstance((call.get("function") or call).get("arguments"), dict):
+                    return "object"
+    return "text"
+
+
+def preference(columns: Columns, rows: list[Row]) -> Form | None:
+    chosen, sure = columns.best("chosen", TALK, least=0.68)
+    rejected, also = columns.best("rejected", TALK, [chosen], least=0.68)
+    if not chosen or not rejected or columns.kind(chosen) != columns.kind(rejected):
+        return None
+    anchor, is_anchor = columns.best("anchor", TEXT, [chosen, rejected], least=0.9)
+    if is_anchor and sure < 0.85:  # anchor, positive, negative
+        return None
+    prompt, asked = columns.best("prompt", TALK, [chosen, rejected], least=0.6)
+    whole = columns.kind(chosen) in CHAT and holds_prompt(rows, chosen)
+    roles = {"chosen": chosen, "rejected": rejected, "prompt": "" if whole else prompt}
+    name = "preference" if roles["prompt"] else "preference, implicit prompt"
+    system = columns.best("system", TEXT)[0]
+    confidence = min(sure, also, asked or 1.0)
+    return columns.form(name, confidence, roles | {"system": "" if whole else system}, keys=keys_of(rows, chosen))
+
+
+def keys_of(rows: list[Row], name: str) -> tuple[str, str]:
+    values = [row[name] for row in rows if isinstance(row.get(name), list) and row[name]]
+    return next((keys for value in values if (keys := turn_keys(value))), ("role", "content"))
+
+
+def holds_prompt(rows: list[Row], name: str) -> bool:
+    """Whether a column of answers begins with what was asked."""
+    values = [row[name] for row in rows if row.get(name)]
+    who = [str((v[0].get("role") or v[0].get("from") or "")).lower() for v in values if isinstance(v, list) and v]
+    return bool(who) and sum(one in ("user", "human", "system") for one in who) * 2 > len(who)
+
+
+def pair(columns: Columns, rows: list[Row]) -> Form | None:
+    instruction = next((name for name in columns.all if name.lower() == "instruction"), "")
+    if "prompt" not in columns.given and instruction:
+        output, sure = columns.best("completion", SAID, [instruction])
+        context = columns.best("input", TEXT, [instruction, output], least=0.9)[0]
+        if output and columns.kind(instruction) == "text":
+            system = columns.best("system", TEXT)[0]
+            name = "Alpaca" if context else "instruction and output"
+            roles = {"prompt": instruction, "input": context, "completion": output, "system": system}
+            return columns.form(name, 0.98 * max(sure, 0.95), roles)
+    prompt, asked = columns.best("prompt", TALK)
+    completion, sure = columns.best("completion", SAID, [prompt])
+    if not prompt or not completion:
+        return None
+    image = columns.best("image", IMAGE)[0]
+    label, labelled = columns.best("label", ("bool", "int", "float"), [prompt, completion], least=0.6)
+    two = label and two_values(rows, label)
+    if two and (labelled > 0.9 or columns.kind(label) == "bool" or fit(label, "label") >= 0.68):
+        confidence = min(asked, sure, max(labelled, 0.8))
+        return columns.form("rated completion", confidence, {"prompt": prompt, "completion": completion, "label": label})
+    system = columns.best("system", TEXT)[0]
+    roles = {"prompt": prompt, "completion": completion, "system": system, "image": image}
+    return columns.form("vision question and answer" if image else "prompt and completion", min(asked, sure), roles)
+
+
+def two_values(rows: list[Row], name: str) -> bool:
+    values = {row.get(name) for row in rows} - {None}
+    return values <= {0, 1} or values <= {-1, 1}
+
+
+def labelled(columns: Columns, rows: list[Row]) -> Form | None:
+    label, sure = columns.best("label", ("int", "bool", "text", "float"), least=0.7)
+    column = columns.all.get(label)
+    if not column or column.kind == "float" or column.distinct > max(20, len(rows) // 2) or column.length > 60:
+        return None
+    image, seen = columns.best("image", IMAGE)
+    if image:
+        return columns.form("image and label", min(sure, seen), {"image": image, "label": label})
+    text, told = columns.best("text", TEXT, [label])
+    if not text:
+        others = [one for one in columns.of_kind("text") if one.name != label]
+        if len(others) != 1:
+            return None
+        text, told = others[0].name, 0.7
+    return columns.form("text and label", min(sure, told), {"text": text, "label": label})
+
+
+def tagged(columns: Columns, rows: list[Row]) -> Form | None:
+    tokens, sure = columns.best("tokens", ("texts",))
+    tags, also = columns.best("tags", ("ints", "texts"), [tokens])
+    if not tokens or not tags:
+        return None
+    return columns.form("tokens and tags", min(sure, also), {"tokens": tokens, "tags": tags})
+
+
+def similar(columns: Columns, rows: list[Row]) -> Form | None:
+    anchor, sure = columns.best("anchor", TEXT, least=0.75)
+    positive, also = columns.best("positive", (*TEXT, "texts"), [anchor], least=0.75)
+    if not anchor or not positive:
+        return None
+    negative = columns.best("negative", (*TEXT, "texts"), [anchor, positive], least=0.75)[0]
+    score = "" if negative else columns.best("score", ("int", "float", "bool"), [anchor, positive], least=0.75)[0]
+    roles = {"anchor": anchor, "positive": positive, "negative": negative, "score": score}
+    return columns.form("sentence pairs" if score else "anchor and positive", min(sure, also), roles)
+
+
+def plain(columns: Columns, rows: list[Row]) -> Form | None:
+    text, sure = columns.best("text", TEXT, least=0.75)
+    if not text:
+        texts = columns.of_kind("text")
+        if len(texts) != 1 or len(columns.all) > 3 or fit(texts[0].name, "prompt") > 0.75:
+            return None
+        text, sure = texts[0].name, 0.6
+    return columns.form("text", sure * 0.9, {"text": text})
+
+
+def asked_only(columns: Columns, rows: list[Row]) -> Form | None:
+    prompt, sure = columns.best("prompt", TALK, least=0.68)
+    if not prompt:
+        return None
+    return columns.form("prompt only", sure * 0.85, {"prompt": prompt, "system": columns.best("system", TEXT)[0]})
+
+
+def steps(columns: Columns, rows: list[Row]) -> Form | None:
+    if {"prompt", "completions", "labels"} <= set(columns.all) and columns.kind("completions") == "texts":
+        return columns.form("rated steps", 0.99, {"prompt": "prompt", "completions": "completions", "labels": "labels"})
+    return None
+
+
+def tokenised(columns: Columns, rows: list[Row]) -> Form | None:
+    return columns.form("token ids", 0.99, {"ids": "input_ids"}) if columns.kind("input_ids") == "ints" else None
+
+
+RECOGNISERS: list[Callable[[Columns, Any], Form | None]] = [
+    chat,
+    steps,
+    preference,
+    pair,
+    labelled,
+    tagged,
+    similar,
+    tokenised,
+    plain,
+    asked_only,
+]

@@ -138,10 +138,10 @@ def gpu(settings: Settings) -> Finding:
 
 
 def jail(settings: Settings) -> Finding:
-    from agent.sandbox.embedded import backends
-    from agent.sandbox.embedded.jail import try_bwrap
+    from agent.sandbox.daemon import embedded_config
+    from agent.sandbox.embedded import wall
 
-    found = backends.probe(try_bwrap)
+    found = wall.backend(embedded_config(settings))
     if found.name == "bwrap":
         return Finding("jail", "ok", "bubblewrap")
     if found.name == "landlock":

@@ -46,6 +46,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from agent.cli.question import terminal
+    from agent.cli.turn import leave
     from agent.cli.view import choose
 
     if not (terminal() and sys.stdout.isatty()):
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
                 chat.talk()
             finally:
                 chat.close()
+    if chat.stray:
+        leave(0)
     return 0
 
 
@@ -70,6 +73,7 @@ class Chat:
         self.settings, self.store, self.view, self.mode = settings, store, view, mode
         self.screen: Screen | None = None
         self.files: list[Path] = []
+        self.stray = False
 
     def talk(self) -> None:
         self.view.notice("Say what you want. /help shows the commands, Ctrl-C stops a turn, Ctrl-D leaves.")
@@ -122,7 +126,8 @@ class Chat:
     def close(self) -> None:
         screen, self.screen = self.screen, None
         if screen:
-            screen.session.close()
+            screen.close()
+            self.stray = self.stray or screen.stray
 
     # -- commands ----------------------------------------------------------------------------------------------------
 

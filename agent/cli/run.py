@@ -20,8 +20,6 @@ from agent.errors import UserError
 
 if TYPE_CHECKING:
     from agent.cli.turn import Screen
-    from agent.cli.view import View
-    from agent.session import Outcome
     from agent.settings import Settings
 
 
@@ -50,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
 
     from agent.cli.question import terminal
+    from agent.cli.turn import leave
     from agent.cli.view import choose
 
     with open_store(settings) as store:
@@ -58,13 +57,15 @@ def run(args: argparse.Namespace) -> int:
         try:
             outcome = screen.turn(task, files)
         finally:
-            screen.session.close()
+            screen.close()
         if not (args.json or args.quiet):
-            tell_where(screen, view, settings, outcome)
-        return outcome.exit_code
+            tell_where(screen, settings)
+    if screen.stray:
+        leave(outcome.exit_code)
+    return outcome.exit_code
 
 
-def tell_where(screen: "Screen", view: "View", settings: "Settings", outcome: "Outcome") -> None:
+def tell_where(screen: "Screen", settings: "Settings") -> None:
     """Where everything lies, and how to go on."""
     from agent.cli.view.base import artifact_line
 

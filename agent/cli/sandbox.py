@@ -120,6 +120,8 @@ def serve(args: argparse.Namespace) -> int:
         server.serve(config, ready)
     except server.AlreadyServing as error:
         raise UserError(f"{error}. Stop that one, or give this one another MODELSMITH_HOME.") from None
+    except server.NothingSafe as error:
+        raise UserError(f"{error}.") from None
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise

@@ -7,12 +7,13 @@ slows nothing but itself. Once Ctrl-C cancels the turn, twice within two seconds
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.cli.question import ask
 from agent.cli.view import View
@@ -33,6 +34,7 @@ class Screen:
     def __init__(self, store: "Store", session: "Session", view: View, seen: int):
         self.store, self.session, self.view, self.seen = store, session, view, seen
         self.over = threading.Event()  # no turn runs
+        self.stray = False  # a turn was broken off: a tool may still be at work
 
     def turn(self, task: str, files: Sequence[Path] = ()) -> "Outcome":
         self.over.clear()
@@ -49,7 +51,12 @@ class Screen:
                     self.session.cancel()
                     work.join()
                 self.view.flush()
-        return work.result()
+        outcome = work.result()
+        self.stray = self.stray or outcome.state != "succeeded"
+        return outcome
+
+    def close(self) -> None:
+        self.session.close()
 
     def _follow(self) -> None:
         for event in self.store.follow(self.session.id, self.seen, self.over):
@@ -102,6 +109,13 @@ class Asking(Screen):
             return not self.over.is_set()
 
         return stands
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without waiting for threads: a tool that did not hear its cancel must not keep the terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class _Work(threading.Thread):

@@ -1,4 +1,4 @@
-"""What a resumed session starts from: the model's memory, the sandbox, the files, the gate's records, all out of events."""
+"""What a resumed session starts from, out of its events: memory, sandbox, files, the gate's records."""
 
 import time
 from collections.abc import Iterable

@@ -4,15 +4,13 @@ It sees those of the same key, whoever made them. Looking starts nothing: while 
 sandboxes can be there, and they are read from disk.
 """
 
-import os
 from datetime import UTC, datetime
 from typing import Any
 
 from e2b_code_interpreter import Sandbox
 
 from agent.sandbox import daemon
-from agent.sandbox.embedded import backends
-from agent.sandbox.embedded.jail import try_bwrap
+from agent.sandbox.embedded import wall
 from agent.sandbox.place import name_of, place, reaching, standing
 from agent.settings import Settings
 
@@ -38,16 +36,15 @@ def status(settings: Settings) -> dict[str, Any]:
 
 def jail(settings: Settings) -> str:
     """Which wall is used here, found by trying it."""
-    uid = daemon.embedded_config(settings).first_uid if os.geteuid() == 0 else None
-    wall = backends.probe(lambda: try_bwrap(uid=uid))
-    if wall.name == "none" and settings.unsafe_no_sandbox:
-        return f"none, as unsafe_no_sandbox allows ({wall.reason})"
+    found = wall.backend(daemon.embedded_config(settings))
+    if found.name != "bwrap" and settings.unsafe_no_sandbox:
+        return f"none, as unsafe_no_sandbox allows ({found.reason})"
     named = {
         "bwrap": "bubblewrap with seccomp",
         "landlock": "Landlock with seccomp, a weaker wall",
         "none": "none works",
     }
-    return named[wall.name] + (f" ({wall.reason})" if wall.reason else "")
+    return named[found.name] + (f" ({found.reason})" if found.reason else "")
 
 
 def listing(settings: Settings) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from .skill import Skill
 WEIGHTS = {"name": 3.0, "description": 1.6, "triggers": 1.0, "headings": 0.5}
 SATURATION = 1.2
 LENGTH = 0.3  # how much a long text is held against a skill
-EVERYDAY = 0.4  # what a word of everyday work with computers is worth beside a term of the trade
-LEAST = 2.0  # what must be said for a skill at all: about one term of the trade, or two everyday words
+EVERYDAY = 0.42  # what a word of everyday work with computers is worth beside a term of the trade
+LEAST = 1.9  # what must be said for a skill at all: about one term of the trade, or two everyday words
 BESIDE_BEST = 0.45
 SMALLEST_SET = 12  # with fewer skills a word is as rare as in a set of so many
 

@@ -39,7 +39,12 @@ class Served:
 
 @contextmanager
 def serving(
-    home: Path, *arguments: str, ordinary: bool = False, program: tuple[str, ...] = PRODUCT, **environment: str
+    home: Path,
+    *arguments: str,
+    ordinary: bool = False,
+    opened: bool = False,
+    program: tuple[str, ...] = PRODUCT,
+    **environment: str,
 ) -> Iterator[Served]:
     """A server with its own home folder; stopped with SIGTERM at the end. `program` starts it."""
     home.mkdir(parents=True, exist_ok=True)
@@ -48,6 +53,8 @@ def serving(
     if ordinary:
         os.chown(home, ORDINARY, ORDINARY)
         command = as_ordinary_user(command, home)
+    if opened:
+        command = as_ordinary_user(command, home, 0)
     with (home / "log").open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -69,9 +76,9 @@ def serving(
         process.wait(30)
 
 
-def as_ordinary_user(command: list[str], home: Path) -> list[str]:
-    """Run as a plain uid. Folders on the way that only root may enter are opened in a mount namespace of the command's
-    own: a plain copy of the folder's chain, with the needed parts bound in."""
+def as_ordinary_user(command: list[str], home: Path, uid: int = ORDINARY) -> list[str]:
+    """Run as a plain uid (or, with 0, as root). Folders on the way that only root may enter are opened in a mount
+    namespace of the command's own: a plain copy of the folder's chain, with the needed parts bound in."""
     needed = {Path(sys.prefix), Path(sys.base_prefix), ROOT, home}
     closed = {parent for path in needed for parent in path.parents if parent.stat().st_mode & 0o001 == 0}
     lines = ["set -e", "mount -t tmpfs -o mode=0755 stage /mnt"]
@@ -86,5 +93,5 @@ def as_ordinary_user(command: list[str], home: Path) -> list[str]:
                 f"mkdir -p {shlex.quote(str(path))}; mount --bind /mnt/{number}.{index} {shlex.quote(str(path))}"
             )
     lines += ["umount /mnt/* || true; umount /mnt", f"cd {shlex.quote(str(ROOT))}"]
-    drop = f"exec setpriv --reuid {ORDINARY} --regid {ORDINARY} --clear-groups env HOME={shlex.quote(str(home))} "
+    drop = f"exec setpriv --reuid {uid} --regid {uid} --clear-groups env HOME={shlex.quote(str(home))} "
     return ["unshare", "--mount", "sh", "-c", "\n".join([*lines, drop + shlex.join(command)])]

@@ -19,6 +19,8 @@ def recognise(rows: list[Row], given: dict[str, str] | None = None) -> list[Form
     columns = Columns(columns_of(rows), given or {})
     check_given(columns)
     found = [form for one in RECOGNISERS if (form := one(columns, rows))]
+    answers = {form.columns.get(role) for form in found for role in ("chosen", "rejected")} - {None}
+    found = [form for form in found if form.columns.get("completion") not in answers]
     if given:
         found = [form for form in found if set(given) <= set(form.columns)] or found
     return sorted(found, key=lambda form: -form.confidence)
@@ -35,7 +37,9 @@ def check_given(columns: Columns) -> None:
 def chat(columns: Columns, rows: list[Row]) -> Form | None:
     told = columns.given.get("messages")
     found = [one for one in columns.of_kind(*CHAT) if told in (None, one.name)]
-    apart = [one for one in found if max(fit(one.name, "chosen"), fit(one.name, "rejected"), fit(one.name, "prompt")) < 0.8]
+    apart = [
+        one for one in found if max(fit(one.name, "chosen"), fit(one.name, "rejected"), fit(one.name, "prompt")) < 0.8
+    ]
     usual = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
     apart.sort(key=lambda one: usual.index(one.name.lower()) if one.name.lower() in usual else len(usual))
     if not apart:
@@ -61,7 +65,7 @@ def chat(columns: Columns, rows: list[Row]) -> Form | None:
 
 
 def argument_kind(rows: list[Row], name: str) -> str:
-    """"object" if a call's arguments are, which an Arrow table cannot keep as they are."""
+    """ "object" if a call's arguments are, which an Arrow table cannot keep as they are."""
     for row in rows:
         for message in row.get(name) or []:
             for call in (message.get("tool_calls") or []) if isinstance(message, dict) else []:
@@ -118,7 +122,9 @@ def pair(columns: Columns, rows: list[Row]) -> Form | None:
     two = label and two_values(rows, label)
     if two and (labelled > 0.9 or columns.kind(label) == "bool" or fit(label, "label") >= 0.68):
         confidence = min(asked, sure, max(labelled, 0.8))
-        return columns.form("rated completion", confidence, {"prompt": prompt, "completion": completion, "label": label})
+        return columns.form(
+            "rated completion", confidence, {"prompt": prompt, "completion": completion, "label": label}
+        )
     system = columns.best("system", TEXT)[0]
     roles = {"prompt": prompt, "completion": completion, "system": system, "image": image}
     return columns.form("vision question and answer" if image else "prompt and completion", min(asked, sure), roles)

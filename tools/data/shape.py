@@ -26,7 +26,15 @@ WORDS: dict[str, dict[str, float]] = {
     | {"best": 0.85, "positive": 0.8},
     "rejected": {"rejected": 1, "bad": 0.9, "worse": 0.9, "loser": 0.9, "lose": 0.85, "dispreferred": 0.95}
     | {"worst": 0.85, "negative": 0.8},
-    "label": {"label": 1, "labels": 0.95, "class": 0.95, "category": 0.95, "sentiment": 0.9, "intent": 0.9, "topic": 0.85}
+    "label": {
+        "label": 1,
+        "labels": 0.95,
+        "class": 0.95,
+        "category": 0.95,
+        "sentiment": 0.9,
+        "intent": 0.9,
+        "topic": 0.85,
+    }
     | {"stars": 0.8, "rating": 0.8, "emotion": 0.9, "feedback": 0.8, "liked": 0.85, "thumbs": 0.85, "is": 0.6},
     "text": {"text": 1, "content": 0.9, "document": 0.9, "body": 0.85, "passage": 0.85, "sentence": 0.9, "review": 0.9}
     | {"article": 0.85, "story": 0.85, "code": 0.8, "comment": 0.8, "tweet": 0.85, "title": 0.6, "abstract": 0.8},
@@ -137,7 +145,9 @@ def column_of(name: str, values: list[Any]) -> Column:
         kind = "turns"
     if kind == "image path" and kinds["text"]:
         kind = "text"
-    others = tuple(other for other in kinds if other != kind and {other, kind} not in ({"int", "float"}, {"bool", "int"}))
+    others = tuple(
+        other for other in kinds if other != kind and {other, kind} not in ({"int", "float"}, {"bool", "int"})
+    )
     texts = [value for value in values if isinstance(value, str)]
     length = sum(map(len, texts)) / len(texts) if texts else 0.0
     distinct = len({value for value in values if isinstance(value, str | int | float)})

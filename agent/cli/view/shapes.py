@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 from markdown_it import MarkdownIt
+from pygments.lexers import get_lexer_by_name
+from pygments.token import String
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markdown import Markdown
 from rich.segment import Segment
@@ -51,19 +53,23 @@ class Highlighted:
     """Code that grows, highlighted a whole line at a time: each line comes out once."""
 
     def __init__(self, language: str = "python"):
-        self._syntax = Syntax("", language, theme="ansi_dark", background_color="default")
-        self._lines: list[str] = []
-        self._size = 0
+        self._lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+        self._theme = Syntax.get_theme("ansi_dark")
+        self._open: list[str] = []  # the lines since a string began that has not ended: they are read again
 
     def lines(self, new: list[str]) -> Text:
-        """A string that began lines ago is still known to be one, because all of the code is read again."""
-        done = len(self._lines)
-        self._lines += new
-        self._size += sum(map(len, new))
-        if self._size > LARGEST_CODE:
+        source = "\n".join([*self._open, *new, ""])
+        if len(source) > LARGEST_CODE:
+            self._open = []
             return Text("\n".join(new))
-        text = self._syntax.highlight("\n".join(self._lines))
-        return Text("\n").join(text.split("\n", allow_blank=True)[done : len(self._lines)])
+        text, settled = Text(), 0
+        for at, kind, value in self._lexer.get_tokens_unprocessed(source):
+            text.append(value, self._theme.get_style_for_token(kind))
+            if value.endswith("\n") and kind not in String:
+                settled = at + len(value)
+        lines = text.split("\n", allow_blank=True)[len(self._open) :][: len(new)]
+        self._open = source[settled:].split("\n")[:-1]
+        return Text("\n").join(lines)
 
 
 def markdown(text: str) -> RenderableType:

@@ -189,8 +189,7 @@ class Jail:
     async def start(cls, plan: Plan, socket_path: Path, guest_config: dict, log: Path) -> "Jail":
         """Start the jail with its guest. Must be called on a thread that lives as long as the server, because the
         kernel ties `--die-with-parent` to the thread."""
-        make_disk(plan)
-        write_etc(plan.folder / "etc")
+        cls.prepare(plan)
         cage = Cage.open(plan.name, plan.limits)
         socket_path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -198,9 +197,10 @@ class Jail:
         socket_path.chmod(0o600)
         listener.listen(128)
         ours, theirs = os.pipe()[::-1]  # the guest leaves when the write end, held by the server alone, is closed
-        filter_fd = seccomp.filter_fd()
+        filter_fd = cls.filter_fd()
         fds = (listener.fileno(), theirs, filter_fd)
-        guest_config = {**guest_config, "name": plan.name, "listen": listener.fileno(), "lifeline": theirs}
+        guest_config = {**guest_config, **cls.told(plan), "name": plan.name}
+        guest_config |= {"listen": listener.fileno(), "lifeline": theirs}
         try:
             command = cls.command(plan, cage, guest_config, filter_fd)
             with log.open("ab") as sink:
@@ -225,6 +225,26 @@ class Jail:
         if plan.uid is None:
             cage.add(process.pid)
         return cls(plan, cage, process, socket_path, ours)
+
+    # What differs between the kinds of jail.
+
+    @classmethod
+    def prepare(cls, plan: Plan) -> None:
+        make_disk(plan)
+        write_etc(plan.folder / "etc")
+
+    @classmethod
+    def open_root(cls, root: Path) -> None:
+        """Make the server's folder reachable for sandboxes' users, where nothing is mounted for them."""
+
+    @classmethod
+    def told(cls, plan: Plan) -> dict:
+        """What the guest must know of its place."""
+        return {"home": HOME, "run": RUN}
+
+    @classmethod
+    def filter_fd(cls) -> int:
+        return seccomp.filter_fd()
 
     @staticmethod
     def command(plan: Plan, cage: Cage, guest_config: dict, filter_fd: int) -> list[str]:

@@ -93,8 +93,8 @@ class Sandbox:
 class Sandboxes:
     """All sandboxes of this server. Every method runs on the server's own event loop."""
 
-    def __init__(self, config: Config, sockets: Path):
-        self.config, self.sockets = config, sockets
+    def __init__(self, config: Config, sockets: Path, kind: type[Jail] = Jail):
+        self.config, self.sockets, self.kind = config, sockets, kind
         self.hosts = default_hosts(config.local_only) if config.allow is None else config.allow
         self.own_ports: set[int] = set()  # the server's, which no sandbox may reach through the proxy
         self.all: dict[str, Sandbox] = {}
@@ -206,7 +206,7 @@ class Sandboxes:
             uid=record.uid,
         )
         guest_config = {"python": str(self.config.python), "envs": pip_environment()}
-        started = await Jail.start(plan, self.sockets / record.id, guest_config, sandbox.folder / "guest.log")
+        started = await self.kind.start(plan, self.sockets / record.id, guest_config, sandbox.folder / "guest.log")
         sandbox.jail = started
         sandbox.metrics = Metrics(started)
         self.watch_over.add_tree(

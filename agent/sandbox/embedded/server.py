@@ -19,8 +19,11 @@ from typing import Any
 
 from .config import Config
 from .edge import Edge
+from .jail import Jail
 from .limits import sweep
 from .sandboxes import Sandboxes
+from .wall import NothingSafe as NothingSafe
+from .wall import choose
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ class Server:
     def __init__(self, config: Config):
         self.config = config
         self.sockets = Path(tempfile.gettempdir(), config.mark)  # short: unix socket paths may have 107 bytes only
-        self.sandboxes = Sandboxes(config, self.sockets)
+        self.kind = choose(config)
+        self.sandboxes = Sandboxes(config, self.sockets, self.kind)
         self.edge = Edge(config, self.sandboxes)
 
     @property
@@ -50,6 +54,9 @@ class Server:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyServing(f"another server already uses {self.config.root}") from None
+        if self.kind is not Jail:
+            log.warning("%s: %s", self.kind.__name__, (self.kind.__doc__ or "").partition("\n")[0])
+        self.kind.open_root(self.config.root)
         self.sweep()
         self.sandboxes.load()
         self.listener = await asyncio.start_server(self.edge.connected, self.config.host, self.config.port, limit=2**20)

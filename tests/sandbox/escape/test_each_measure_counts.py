@@ -98,6 +98,7 @@ def test_without_a_measure_its_check_fails(measure: str, scratch: Path) -> None:
     )
     lines = done.stdout.strip().splitlines()
     assert lines[-1].startswith("1 failed in"), done.stdout[-3000:]  # no error in setting up or tearing down
+    assert "the control outside failed" not in done.stdout
     assert any(line.startswith("E       AssertionError") or line.startswith("E       assert") for line in lines), lines
 
 

@@ -14,7 +14,7 @@ from e2b_code_interpreter import Sandbox
 from tests.sandbox import leftovers
 from tests.sandbox.serving import serving
 
-from .attack import Jailed, held_only_inside, inside, outside
+from .attack import Jailed, held_only_inside, inside
 from .conftest import program
 from .raw import server_pid
 
@@ -22,7 +22,7 @@ DAEMONS = {
     "setsid": "setsid -f python3 -c '{sleep}' {mark}",
     "nohup": "nohup python3 -c '{sleep}' {mark} >/dev/null 2>&1 & disown",
     "forked twice": "python3 -c 'import os; {fork}; os.setsid(); {fork}; {sleep}' {mark} &",
-    "deaf": "setsid -f python3 -c 'from signal import *; [signal(n, SIG_IGN) for n in (1, 2, 3, 13, 15)]; {sleep}' {mark}",
+    "deaf": "setsid -f python3 -c 'from signal import *; [signal(n, SIG_IGN) for n in (1, 2, 15)]; {sleep}' {mark}",
     "holding the guest": "setsid -f python3 -c 'import os, signal; os.kill(2, signal.SIGSTOP); {sleep}' {mark}",
 }
 CODE = {"sleep": "import time; time.sleep(600)", "fork": "(os.fork() and os._exit(0))"}

@@ -15,7 +15,7 @@ from .raw import PATIENCE, START, memory, request, start, status, talk, tokens
 
 @pytest.fixture(scope="module", autouse=True)
 def dripping(jailed: Jailed) -> Iterator[Callable[[], float]]:
-    """A client that sends a byte now and then, beside all other checks. Call it for the seconds until it was cut off."""
+    """A client that sends a byte now and then, beside all other checks. Call it for the seconds it lasted."""
     lasted: list[float] = []
     nobody_asks = threading.Event()
 

@@ -22,7 +22,7 @@ log = logging.getLogger("guest")
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="guest: %(message)s")
     config = json.loads(os.environ.pop("GUEST"))
-    guest = Guest(envs=environment(config))
+    guest = Guest(home=Path(config["home"]), run=Path(config["run"]), envs=environment(config))
     zygote = Zygote.start()  # before any loop or thread: kernels are forks of it
     asyncio.run(serve(config, guest, zygote))
 
@@ -30,15 +30,18 @@ def main() -> None:
 def environment(config: dict) -> dict[str, str]:
     """The environment of everything the sandbox runs: complete, and nothing of the host's."""
     python = Path(config["python"])
-    paths = ["/home/user/.venv/bin", "/home/user/.local/bin", str(python.parent), "/usr/local/cuda/bin"]
+    home = config["home"]
+    paths = [f"{home}/.venv/bin", f"{home}/.local/bin", str(python.parent), "/usr/local/cuda/bin"]
+    temporary = {"TMPDIR": os.environ["TMPDIR"]} if "TMPDIR" in os.environ else {}
     return {
-        "HOME": "/home/user",
+        "HOME": home,
         "USER": "user",
         "LOGNAME": "user",
         "SHELL": "/bin/bash",
         "LANG": "C.UTF-8",
         "PATH": ":".join([*paths, os.environ["PATH"]]),
         "E2B_SANDBOX": "true",
+        **temporary,
         **config["envs"],
     }
 

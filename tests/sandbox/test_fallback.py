@@ -1,0 +1,73 @@
+"""Where bubblewrap cannot run: behind Landlock as root, refused otherwise, unjailed only if that was typed in full."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from e2b_code_interpreter import Sandbox
+
+from agent.sandbox.embedded import landlock
+
+from .serving import ROOT, as_ordinary_user, serving
+
+
+@pytest.fixture
+def no_bwrap(tmp_path: Path) -> dict[str, str]:
+    """A PATH with everything but bubblewrap."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for directory in ("/usr/bin", "/usr/sbin"):
+        for program in Path(directory).iterdir():
+            link = folder / program.name
+            if program.name != "bwrap" and not link.exists():
+                link.symlink_to(program)
+    return {"PATH": str(folder)}
+
+
+def refusal(home: Path, environment: dict[str, str], *, ordinary: bool) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "agent", "sandbox", "serve", "--port", "0"]
+    if ordinary:
+        shutil.chown(home, 4711, 4711)
+        command = as_ordinary_user(command, home)
+    told = {**os.environ, "MODELSMITH_HOME": str(home), **environment}
+    return subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_without_a_wall_the_server_refuses_with_three_ways_out(home: Path, no_bwrap: dict[str, str]) -> None:
+    told = refusal(home, no_bwrap, ordinary=True)
+    assert told.returncode == 2, told.stdout + told.stderr
+    line = told.stderr.strip()
+    assert "\n" not in line and "Traceback" not in line
+    assert all(way in line for way in ("bubblewrap", "E2B_API_KEY", "--unsafe-no-sandbox"))
+
+
+def test_unsafe_runs_code_as_the_person_and_says_so(home: Path, no_bwrap: dict[str, str]) -> None:
+    with serving(home, "--unsafe-no-sandbox", **no_bwrap) as served:
+        with Sandbox.create(**served.options) as sandbox:
+            assert sandbox.run_code("import os; os.getuid()").text == str(os.getuid())
+            assert sandbox.commands.run("echo $HOME").stdout.startswith(str(home))
+            sandbox.files.write("note.txt", "x")
+            assert sandbox.run_code("open('note.txt').read()").text == "x"
+        left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(home).encode() in reading(path)]
+        assert all("serve" in reading(path).decode() for path in left if sandbox.sandbox_id.encode() in reading(path))
+        assert "no wall" in served.log()
+
+
+def reading(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.skipif(landlock.usable() is not None, reason=f"no Landlock here: {landlock.usable()}")
+def test_landlock_takes_over_for_root(home: Path, no_bwrap: dict[str, str]) -> None:
+    with serving(home, opened=True, **no_bwrap) as served, Sandbox.create(**served.options) as sandbox:
+        ran = sandbox.run_code("import os; os.getuid()")
+        assert int(ran.text or 0) >= 64000
+        assert sandbox.run_code("open('/etc/shadow').read()").error
+        reached = sandbox.run_code("import socket; socket.create_connection(('127.0.0.1', 1), 1)")
+        assert reached.error and "PermissionError" in reached.error.name

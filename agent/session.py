@@ -36,6 +36,7 @@ from tools import context as tool_context
 
 log = logging.getLogger(__name__)
 HOME = "/home/user"
+LARGEST_ENVELOPE = 8 * 1024 * 1024  # in the log; a larger one is told in pieces of text
 LARGEST_MENTIONED = 200 * 1024 * 1024  # a larger file goes into the sandbox only when it is given explicitly
 NEW_SANDBOX = "[The sandbox of the turns before is gone; this is a new one. Variables and files made there are lost.]"
 
@@ -60,7 +61,7 @@ class Session:
         self.sandbox_id: str | None = None
         self.notes: list[str] = []  # what the model must be told with the next task
         self.turn_lock = threading.Lock()
-        self.events = Coalescer(partial(store.append_many, self.id), store.redactor)
+        self.events = Coalescer(self.store_events, store.redactor)
         self.choice = self.choose_model()
         self.skills = Skills.discover(cwd, settings.home)
         self.skills_inside: set[str] = set()  # whose files are in the sandbox already
@@ -136,6 +137,21 @@ class Session:
 
     def emit(self, kind: str, data: dict[str, Any]) -> None:
         self.events.append(kind, data)
+
+    def store_events(self, items: list[tuple[str, dict[str, Any]]]) -> None:
+        """An event that can never be written as it is gives way to a note; it would hold up all that follow."""
+        try:
+            self.store.append_many(self.id, items)
+        except (StoreError, TypeError, ValueError, RecursionError) as error:
+            if isinstance(error, StoreError) and error.kind != "large":
+                raise
+            if len(items) > 1:
+                for item in items:
+                    self.store_events([item])
+                return
+            log.exception("an event could not be stored")
+            told = f"An event ({items[0][0]}) could not be stored: {type(error).__name__}: {error}"
+            self.store.append(self.id, "error", {"text": told[:500], "kind": "store"})
 
     def once(self, key: str) -> Any:
         """The slot of an act: the same act done again in this session, after it was finished, is another one."""
@@ -227,6 +243,7 @@ class Session:
         try:
             self.executor.ready()
             self.agent.system_text = self.system_text(task)
+            self.agent.begin_turn()
             for _ in self.agent.run("\n".join([*self.take_notes(), task]), stream=True, reset=False):
                 pass
             return Outcome("succeeded", "", 0, self.agent.answer)
@@ -246,9 +263,7 @@ class Session:
             self.emit("error", {"text": line, "kind": "context"})
         self.context.told.clear()
         if outcome.state == "succeeded":
-            envelope = isinstance(outcome.answer, dict) and "type" in outcome.answer
-            said = {"envelope": outcome.answer} if envelope else {"text": as_text(outcome.answer)}
-            self.emit("answer", said)
+            self.emit("answer", said(outcome.answer))
         else:
             kind = "limit" if outcome.state == "limit" else "turn"
             self.emit("error", {"text": outcome.reason, "kind": kind, "fatal": True})
@@ -298,7 +313,13 @@ class Session:
 
     def summarise(self, messages: list[dict[str, Any]]) -> str:
         ask = [*messages, {"role": "user", "content": prompt.render("summary")}]
-        return self.choice.model.generate(ask, cancel=self.cancel_flag, stop_at=None).text
+        try:
+            return self.choice.model.generate(ask, cancel=self.cancel_flag, stop_at=None).text
+        except Cancelled:
+            raise TurnCancelled("cancelled by the person") from None
+        except ModelError as error:
+            self.context.told.append(f"The model could not sum up what was done: {error}")
+            return ""
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
@@ -320,8 +341,10 @@ class Session:
 
     def close(self) -> None:
         """Give the session free. Its sandbox lives on until its timeout, so that the next turn may find it."""
-        self.events.flush()
-        self.lease.release()
+        try:
+            self.events.flush()
+        finally:
+            self.lease.release()
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -333,6 +356,7 @@ class Session:
         """Rebuild what only this process knows from the events."""
         found = recall.recall(self.store.all(self.id), self.agent.logger)
         self.agent.memory.steps, self.files, self.sandbox_id = found.steps, found.files, found.sandbox_id
+        self.agent.steps_done = found.last_step
         old = self.gate
         self.gate = Gate.from_state({"records": found.records}, old.mode, old.budget, old.offline, old.attended)
         self.bridge.gate = self.gate
@@ -358,6 +382,13 @@ def fits(path: Path) -> bool:
         return path.is_file() and path.stat().st_size <= LARGEST_MENTIONED
     except OSError:
         return False
+
+
+def said(answer: Any) -> dict[str, Any]:
+    """An answer as an event holds it: an envelope as it is, unless it is too large to be one; else text."""
+    if isinstance(answer, dict) and "type" in answer and len(json.dumps(answer)) <= LARGEST_ENVELOPE:
+        return {"envelope": answer}
+    return {"text": as_text(answer)}
 
 
 def as_text(answer: Any) -> str:

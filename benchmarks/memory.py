@@ -1,7 +1,7 @@
 """The plan's memory estimate beside the measured peak of twelve small trainings on the CPU, each in a fresh process.
 
 Measured is the highest resident memory of the process, less what it held after its imports and before the model.
-Random Qwen3 models, two optimizer steps, one thread. It proves the CPU side of the estimate in fp32; what differs on a
+Random Qwen3 models, three optimizer steps (the heap grows in the first ones), one thread. It proves the CPU side of the estimate in fp32; what differs on a
 GPU (bf16, its allocator) follows the same formulas and is not measured here.
 
     python -m benchmarks.memory [name…]
@@ -22,7 +22,7 @@ from tools.hardware.memory import Work, peak
 from tools.hardware.models import from_config
 
 BAR = 0.20
-STEPS = 2
+STEPS = 3
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class Smith(CodeAgent):
     def initialize_system_prompt(self) -> str:
         return self.system_text
 
+    def begin_turn(self) -> None:
+        """What a turn before did badly is not held against this one."""
+        self.circles, self.repairs, self.answer = Circles(), 0, None
+
     # -- one step ----------------------------------------------------------------------------------------------------
 
     def _step_stream(self, memory_step: ActionStep) -> Generator[ActionOutput, None, None]:

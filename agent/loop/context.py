@@ -32,7 +32,7 @@ def as_dict(message: ChatMessage) -> dict[str, Any]:
 
 @dataclass
 class Context:
-    """`summarise(messages)` asks the model; `window` may be learned late."""
+    """`summarise(messages)` asks the model, and gives nothing when it does not answer; `window` may be learned late."""
 
     summarise: Callable[[list[dict[str, Any]]], str]
     window: int | None = None
@@ -75,7 +75,9 @@ class Context:
         return merged(found)
 
     def overflowed(self, memory: AgentMemory, window: int | None) -> None:
-        """The server said it is too much: believe it."""
+        """The server said it is too much: believe it, and not our own count."""
+        size = self.size(self.build(memory))
+        self.ratio *= max(1.0, (window or self.window or UNKNOWN_WINDOW) / size)
         if window:
             self.window = window
         else:
@@ -102,7 +104,7 @@ class Context:
         if len(actions) < 2:
             return
         shortened = [message for step in old for message in step_messages(step)]
-        summary = self.summarise(fit(shortened, self.limit // 2))
+        summary = self.summarise(fit(shortened, self.limit // 2)) or in_short(actions)
         tasks = [step for step in old if isinstance(step, TaskStep)]
         memory.steps[:-FRESH] = [*tasks, TaskStep(task=f"[What was done so far, in short]\n{summary}")]
 
@@ -159,6 +161,12 @@ def cut(text: str | None, most: int) -> str | None:
     if text is None or len(text) <= most + 40:
         return text
     return f"{text[: most // 2]}\n[… cut …]\n{text[-most // 2 :]}"
+
+
+def in_short(steps: list[ActionStep]) -> str:
+    """What is left when the model cannot sum up: how each step began."""
+    begun = [str(step.model_output or "").strip().split("\n")[0][:200] for step in steps]
+    return "\n".join(line for line in begun if line)[-STUB * 10 :]
 
 
 def fit(messages: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:

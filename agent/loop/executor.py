@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+from e2b import SandboxException
 from e2b_code_interpreter import OutputMessage, Result
 from smolagents.local_python_executor import CodeOutput
 from smolagents.remote_executors import PythonExecutor
@@ -81,6 +83,8 @@ class SandboxExecutor(PythonExecutor):
         try:
             cell = self.run(code, heard)
         except SandboxGone as gone:
+            if self.cancelled:
+                raise TurnCancelled("cancelled by the person") from None
             if self.replaced:
                 raise TurnFailed(f"The sandbox was lost twice in this turn: {gone}") from None
             notes.append(self.replace(str(gone)))
@@ -163,7 +167,8 @@ class SandboxExecutor(PythonExecutor):
         if inside.CALL in extra:
             self.bridge.receive(extra[inside.CALL])
         elif inside.FINAL in extra:
-            heard.answered, heard.answer = True, dict(extra[inside.FINAL]).get("answer")
+            if not heard.answered:  # a bare except around it must not replace it
+                heard.answered, heard.answer = True, dict(extra[inside.FINAL]).get("answer")
         elif inside.SHOW in extra:
             heard.results.append(self.keep_shown(dict(extra[inside.SHOW]).get("value"), len(heard.results)))
         else:
@@ -205,20 +210,17 @@ class SandboxExecutor(PythonExecutor):
     # -- what the model reads ----------------------------------------------------------------------------------------
 
     def observation(self, heard: Heard, cell: Cell) -> str:
-        printed = plain("".join(heard.printed))
-        parts = []
-        if printed.strip():
-            parts.append(self.capped(printed.rstrip("\n")))
-        parts += [self.capped(plain(text)) for text in heard.results]
-        if cell.end in ("error", "kernel_died", "cut") or cell.end == "deadline":
+        said = [plain(text).rstrip("\n") for text in ("".join(heard.printed), *heard.results)]
+        parts = [self.capped("\n".join(text for text in said if text.strip()))]
+        if cell.end in ("error", "kernel_died", "cut", "deadline"):
             parts.append(self.trouble(cell))
-        return "\n".join(parts) or "(no output)"
+        return "\n".join(filter(None, parts)) or "(no output)"
 
     def trouble(self, cell: Cell) -> str:
         if cell.execution.error and cell.execution.error.name == "FinalAnswer":
             return ""
         told = headline(cell, DEADLINE)
-        trace = "" if cell.kernel_lost or cell.end == "deadline" else traceback(cell)
+        trace = "" if cell.kernel_lost or cell.end == "deadline" else self.capped(traceback(cell))
         self.emit("error", {"text": told, "kind": "code", "detail": trace, "step": self.step})
         return trace or told
 
@@ -226,8 +228,14 @@ class SandboxExecutor(PythonExecutor):
         """Head and tail; the whole stays in a file of the sandbox whose path is told."""
         if len(text) <= self.cap:
             return text
+        head, tail = text[: self.cap * 2 // 3], text[-self.cap // 3 :]
+        return f"{head}\n[… {len(text) - self.cap} characters left out; {self.kept_whole(text)} …]\n{tail}"
+
+    def kept_whole(self, text: str) -> str:
         path = f"{OUTPUTS}/step-{self.step}-{secrets.token_hex(2)}.txt"
         assert self.sandbox
-        self.sandbox.remote.files.write(path, text)
-        head, tail = text[: self.cap * 2 // 3], text[-self.cap // 3 :]
-        return f"{head}\n[… {len(text) - self.cap} characters left out; all of it is in {path} …]\n{tail}"
+        try:
+            self.sandbox.remote.files.write(path, text)
+        except (SandboxException, httpx.HTTPError) as error:  # its disk is full, or it just ended
+            return f"they could not be kept in a file: {plain(str(error))[:200]}"
+        return f"all of it is in {path}"

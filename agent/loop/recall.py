@@ -22,6 +22,7 @@ class Recalled:
     records: list[dict[str, Any]] = field(default_factory=list)  # of the gate, in order
     files: dict[str, Path] = field(default_factory=dict)  # path in the sandbox -> on the host
     sandbox_id: str | None = None
+    last_step: int = 0
     state: str = "idle"
     reason: str = ""
 
@@ -52,6 +53,7 @@ def kept(step: ActionStep) -> dict[str, Any]:
 def recall(events: Iterable[Event], logger: AgentLogger) -> Recalled:
     found = Recalled()
     for event in events:
+        found.last_step = max(found.last_step, event.data.get("step") or 0)
         if event.type == "task":
             found.steps.append(TaskStep(task=event.data["text"]))
         elif event.type == "approval":

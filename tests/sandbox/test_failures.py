@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,7 @@ def test_a_stopped_server_leaves_nothing(tmp_path: Path) -> None:
     assert leftovers.everything(served) == {}
 
 
-@pytest.mark.parametrize("ordinary", [False, True], ids=["root", "ordinary user"])
-def test_a_full_disk_is_told_and_ends_nothing_else(tmp_path: Path, ordinary: bool) -> None:
-    if ordinary:
-        pytest.skip("an ordinary user's disk is watched, not capped: test_escape covers the breach")
+def test_a_full_disk_is_told_and_ends_nothing_else(tmp_path: Path) -> None:
     with serving(tmp_path / "home", MODELSMITH_SANDBOX_DISK_MB="64") as served:
         sandbox = Sandbox.create(**served.options)
         with pytest.raises(NotEnoughSpaceException):
@@ -97,6 +95,21 @@ def test_a_full_disk_is_told_and_ends_nothing_else(tmp_path: Path, ordinary: boo
         full = sandbox.run_code("open('fill', 'wb').write(bytes(100_000_000))")
         assert full.error and "space" in full.error.value
         assert sandbox.run_code("import os; os.remove('fill'); 'alive'").text == "alive"
+
+
+def test_an_ordinary_users_sandbox_ends_when_it_passes_its_disk_cap(home: Path) -> None:
+    """Without root there is no disk to be full: one file is capped by the kernel, all of them together are watched."""
+    with serving(home, ordinary=True, MODELSMITH_SANDBOX_DISK_MB="64") as served:
+        sandbox = Sandbox.create(**served.options)
+        large = sandbox.run_code("open('fill', 'wb').write(bytes(100_000_000))")
+        assert large.error and "too large" in large.error.value
+        with suppress(SandboxException, TimeoutException):
+            sandbox.run_code("for n in range(4): open(f'f{n}', 'wb').write(bytes(30_000_000))")
+        end = time.monotonic() + 15
+        while sandbox.is_running():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert "disk" in served.log()
 
 
 def test_ending_while_a_cell_runs_stops_it_at_once(served: Served) -> None:

@@ -21,7 +21,7 @@ CHUNK = 1 << 18
 ODD = np.random.default_rng(7).integers(1, 1 << 63, HASHES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 ADD = np.random.default_rng(8).integers(1, 1 << 63, HASHES, dtype=np.uint64)
 MIX = np.uint64(0x9E3779B97F4A7C15)
-PLAIN = bytes(ord(" ") if not (48 <= b < 58 or 97 <= b < 123 or 65 <= b < 91 or b > 127) else b for b in range(256)).lower()
+PLAIN = bytes(byte if chr(byte).isalnum() or byte > 127 else 32 for byte in range(256)).lower()
 
 
 def key_of(text: bytes) -> int:

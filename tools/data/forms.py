@@ -79,7 +79,7 @@ def preference(columns: Columns, rows: list[Row]) -> Form | None:
     rejected, also = columns.best("rejected", TALK, [chosen], least=0.68)
     if not chosen or not rejected or columns.kind(chosen) != columns.kind(rejected):
         return None
-    anchor, is_anchor = columns.best("anchor", TEXT, [chosen, rejected], least=0.9)
+    _, is_anchor = columns.best("anchor", TEXT, [chosen, rejected], least=0.9)
     if is_anchor and sure < 0.85:  # anchor, positive, negative
         return None
     prompt, asked = columns.best("prompt", TALK, [chosen, rejected], least=0.6)

@@ -1,7 +1,7 @@
 """From a form to what a method trains on, as the text of a small Python program with `to_rows(row)`.
 
-The program is written here from fixed pieces; of the data only column names and labels get into it, quoted. One row gives
-none, one or several rows. So it can be run on this machine, kept in a manifest, and edited by whoever wants more.
+The program is written here from fixed pieces; of the data only column names and labels get into it, quoted. So it can be
+run on this machine, kept in a manifest, and edited by whoever wants more. One row gives none, one or several rows.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Per training method: ready, needs mapping, or incompatible, with the reason, a confidence and the mapping as code.
 
-`ready` means that the program changes nothing of the first rows: the trainer reads the data as it is. Whether the content
-is good enough to train on is no question of form and is not answered here.
+`ready` means that the program changes nothing of the first rows: the trainer reads the data as it is. Whether the
+content is good enough to train on is no question of form and is not answered here.
 """
 
 from dataclasses import dataclass, field

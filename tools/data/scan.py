@@ -41,7 +41,6 @@ class Task:
     share: float  # of the rows to sample
     near: bool
     splits: bool
-    limit: int  # bytes above which a text may be too long
 
 
 @dataclass
@@ -98,18 +97,17 @@ class Tally:
 
 def bin_of(size: int) -> int:
     """Four bins to each doubling."""
-    if size < 4:
+    if size < 8:
         return size
     power = size.bit_length() - 1
-    return power * 4 + (size >> (power - 2)) - 8 + 4
+    return power * 4 + ((size >> (power - 2)) & 3) - 4
 
 
 def bin_start(number: int) -> int:
-    if number < 4:
+    if number < 8:
         return number
-    power, quarter = divmod(number - 4 + 8, 4)
-    power -= 1 if quarter < 0 else 0
-    return (4 + quarter) << (power - 2) >> 2 if power < 2 else (4 + quarter) << (power - 4)
+    power, quarter = divmod(number + 4, 4)
+    return (4 + quarter) << (power - 2)
 
 
 def scan(task: Task, part: Part) -> Tally:

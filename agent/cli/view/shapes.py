@@ -6,8 +6,6 @@ import re
 from typing import Any
 
 from markdown_it import MarkdownIt
-from pygments.lexers import get_lexer_by_name
-from pygments.token import String
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markdown import Markdown
 from rich.segment import Segment
@@ -53,7 +51,7 @@ class Highlighted:
     """Code that grows, highlighted a whole line at a time: each line comes out once."""
 
     def __init__(self, language: str = "python"):
-        self._lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+        self._lexer: Any = Syntax("", language).lexer
         self._theme = Syntax.get_theme("ansi_dark")
         self._open: list[str] = []  # the lines since a string began that has not ended: they are read again
 
@@ -65,7 +63,7 @@ class Highlighted:
         text, settled = Text(), 0
         for at, kind, value in self._lexer.get_tokens_unprocessed(source):
             text.append(value, self._theme.get_style_for_token(kind))
-            if value.endswith("\n") and kind not in String:
+            if value.endswith("\n") and "String" not in str(kind):
                 settled = at + len(value)
         lines = text.split("\n", allow_blank=True)[len(self._open) :][: len(new)]
         self._open = source[settled:].split("\n")[:-1]

@@ -29,6 +29,7 @@ DTYPE, BF16, FP16, ATTENTION, CHECKPOINTING = "bfloat16", True, False, "flash_at
 LOG_STEPS, EVAL_STEPS, PATIENCE = 10, 0.1, 3  # steps, or a share of all steps
 PROJECT, RUN_NAME = "modelsmith", "sft"
 EVAL_ROWS, ANSWERED_ROWS, NEW_TOKENS = 200, 32, 256  # held-out rows: measured, answered; how long an answer may be
+SHORT = 48  # tokens up to which a reference is something to match exactly; above, the loss is the metric
 
 
 def mapping(row):
@@ -38,11 +39,9 @@ def mapping(row):
 
 # --- end of the plan ---
 
-from kit_run import (
-    REHEARSAL, RUN, Evaluation, Fault, attention, dtype, four_bit, liger, load_rows, lora, outcome, prepare_model, run, save,
-    settings, train,
-)  # fmt: skip
+from kit_run import REHEARSAL, RUN, Evaluation, Fault, outcome, run, save, train
 from kit_scoring import answers, as_text, encode, mean_losses, plain, shown, turns
+from kit_setup import attention, dtype, four_bit, liger, load_rows, lora, prepare_model, settings
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -153,7 +152,8 @@ class Measured:
         told = [
             {"prompt": shown(as_text(prompt)), "reference": shown(as_text(completion))} for prompt, completion, _ in self.rows
         ]
-        self.evaluation = Evaluation("exact_match" if self.answered else "loss", bool(self.answered), told)
+        short = bool(self.answered) and sorted(lengths[i] for i in self.answered)[len(self.answered) // 2] <= SHORT
+        self.evaluation = Evaluation("exact_match" if short else "loss", short, told)
 
     def by(self, when, model):
         if not self.rows or (when == "before" and self.evaluation.has("before")):

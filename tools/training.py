@@ -1,0 +1,236 @@
+"""From a plan to a script: `write_training_script` renders the method's program of the skill into the run's folder.
+
+The skill's program is the one that runs: its marked constants are set from the plan, the shared pieces it imports are
+put in, and nothing else changes. Names of arguments are checked against the libraries that are installed here.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from tools import envelope
+from tools.context import ToolError, here
+from tools.declare import tool
+from tools.plan import VISION, TrainingPlan, read_plan
+from tools.signatures import wrong_arguments
+
+SKILLS = Path(__file__).parent.parent / "skills"
+BEGIN, END = "# --- the plan: change what you like ---\n", "# --- end of the plan ---\n"
+KIT = re.compile(r"^from (kit_\w+) import [^\n]+\n", re.MULTILINE)
+HEADER = re.compile(r"# /// script\n.*?# ///\n", re.DOTALL)
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+
+
+@tool("free")
+def write_training_script(plan: dict, run: str | None = None) -> dict:
+    """Write the training script of a plan into a run folder, ready for `preflight`.
+
+    The folder then holds train.py (one file, constants on top, free to edit), plan.json and env.lock.
+
+    Args:
+        plan: A training plan as plan_training makes it.
+        run: Name of the run; without it one is made from model, method and time. An existing run is written anew.
+    """
+    checked = read_plan(plan)
+    name = run or new_name(checked)
+    if not RUN_NAME.fullmatch(name):
+        raise ToolError(f"'{name}' is no name for a run. Use small letters, digits, '-', '_' and '.'.")
+    text = render(checked, name)
+    folder = here().home / "runs" / name
+    if (folder / "result.json").exists():
+        raise ToolError(f"The run {name} has been trained already. Choose another name, or leave it out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.py").write_text(text, encoding="utf-8")
+    (folder / "plan.json").write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / "env.lock").write_text(lock(text), encoding="utf-8")
+    todo = f'preflight("{name}"), then submit it. To change the script, edit train.py and run preflight again.'
+    path = folder / "train.py"
+    return envelope.file(str(path), f"Training script of {name}", len(text.encode()), run=name, folder=str(folder), next=todo)
+
+
+def new_name(plan: TrainingPlan) -> str:
+    model = re.sub(r"[^a-z0-9.]+", "-", plan.model.id.rstrip("/").rpartition("/")[2].lower()).strip("-.") or "model"
+    return f"{model[:40]}-{plan.method}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def program(method: str) -> Path:
+    skill = "vision-trainer" if method in VISION else "llm-trainer"
+    path = SKILLS / skill / "scripts" / f"{method.replace('-', '_')}.py"
+    if not path.exists():
+        raise ToolError(f"There is no script for the method {method} yet. Choose another method.")
+    return path
+
+
+def render(plan: TrainingPlan, name: str) -> str:
+    """The script's text; a mistake in it is found here, not on the rented machine."""
+    source = program(plan.method)
+    template = source.read_text(encoding="utf-8")
+    head, _, rest = template.partition(BEGIN)
+    block, _, body = rest.partition(END)
+    text = head + BEGIN + filled(block, values(plan, name), plan.dataset.mapping) + END + inlined(body, source.parent)
+    if plan.adapter.kind == "qlora":
+        text = text.replace('  "trackio==', '  "bitsandbytes==0.50.0",\n  "trackio==', 1)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise ToolError(f"The script would not be Python: {error}. Correct dataset.mapping.") from None
+    if wrong := wrong_arguments(tree):
+        raise ToolError("The script does not fit the installed libraries: " + " ".join(wrong))
+    return text
+
+
+def values(plan: TrainingPlan, name: str) -> dict[str, Any]:
+    """Constants of the scripts by name. A script that has no such constant has no use for it; None keeps its own."""
+    hyper, adapter = plan.hyper, plan.adapter
+    every = hyper.eval_steps or hyper.save_steps
+    lora = {"r": adapter.r, "lora_alpha": adapter.alpha, "lora_dropout": adapter.dropout}
+    lora |= {"target_modules": adapter.target_modules, "task_type": adapter.task_type}
+    lora |= {"modules_to_save": adapter.modules_to_save}
+    return {
+        "MODEL": plan.model.id,
+        "REVISION": plan.model.revision,
+        "TEACHER": plan.model.teacher,
+        "DATASET": plan.dataset.id,
+        "CONFIG": plan.dataset.config,
+        "SPLIT": plan.dataset.split,
+        "EVAL_SPLIT": plan.eval.split,
+        "EVAL_SHARE": None if plan.eval.split else plan.eval.share or 0.05,
+        "SEED": plan.seed,
+        "ADAPTER": adapter.kind,
+        "LORA": {key: value for key, value in lora.items() if value is not None} if adapter.kind != "none" else None,
+        "LEARNING_RATE": hyper.learning_rate,
+        "WARMUP_STEPS": hyper.warmup_steps,
+        "SCHEDULER": hyper.lr_scheduler_type,
+        "EPOCHS": hyper.num_train_epochs,
+        "MAX_STEPS": hyper.max_steps or -1,
+        "BATCH": hyper.per_device_train_batch_size,
+        "ACCUMULATION": hyper.gradient_accumulation_steps,
+        "MAX_LENGTH": hyper.max_length,
+        "PACKING": hyper.packing,
+        "ASSISTANT_ONLY": hyper.assistant_only_loss,
+        "WEIGHT_DECAY": hyper.weight_decay,
+        "MAX_GRAD_NORM": hyper.max_grad_norm,
+        "OPTIM": hyper.optim,
+        "DTYPE": hyper.dtype,
+        "BF16": hyper.bf16,
+        "FP16": hyper.fp16,
+        "ATTENTION": hyper.attn_implementation,
+        "CHECKPOINTING": hyper.gradient_checkpointing,
+        "BETA": hyper.beta,
+        "GENERATIONS": hyper.num_generations,
+        "NEW_TOKENS": hyper.max_completion_length,
+        "TEMPERATURE": hyper.temperature,
+        "IMAGE_SIZE": hyper.image_size,
+        "LOG_STEPS": hyper.logging_steps,
+        "EVAL_STEPS": every,
+        "REWARDS": rewards(plan),
+        "FORMAT": getattr(plan, "format", None),
+        "PROJECT": "modelsmith",
+        "RUN_NAME": name,
+    }
+
+
+KEEP_NONE = {"REVISION", "CONFIG", "EVAL_SPLIT", "EVAL_SHARE", "MAX_LENGTH"}
+
+
+def rewards(plan: TrainingPlan) -> list[str] | None:
+    """Rewards by name; a function `reward` beside the mapping is the plan's own. None: the script's default."""
+    named = getattr(plan, "rewards", None)
+    if named:
+        return list(named)
+    if "reward" in functions(plan.dataset.mapping or ""):
+        return ["own"]
+    known = {"exact_match": "exact_match", "math": "math", "code": "code", "format": "format"}
+    return [known[plan.eval.metric]] if plan.eval.metric in known else None
+
+
+def functions(code: str) -> list[str]:
+    try:
+        tree = ast.parse(code)
+    except SyntaxError as error:
+        raise ToolError(f"dataset.mapping is not Python: {error}. Correct it.") from None
+    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def filled(block: str, told: dict[str, Any], mapping: str | None) -> str:
+    """The block of constants with the plan's values; comments stay where they are."""
+    lines = block.splitlines(keepends=True)
+    for node in ast.parse(block).body:
+        if not isinstance(node, ast.Assign) or node.lineno != node.end_lineno:
+            continue
+        target, line = node.targets[0], lines[node.lineno - 1]
+        names = [part.id for part in (target.elts if isinstance(target, ast.Tuple) else [target])]  # type: ignore[attr-defined]
+        given = list(node.value.elts) if isinstance(target, ast.Tuple) else [node.value]  # type: ignore[attr-defined]
+        shown = []
+        for name, value in zip(names, given, strict=True):
+            use = name in told and (told[name] is not None or name in KEEP_NONE)
+            shown.append(repr(told[name]).replace("'", '"') if use else ast.unparse(value).replace("'", '"'))
+        comment = line[node.end_col_offset :].rstrip("\n")
+        lines[node.lineno - 1] = f"{', '.join(names)} = {', '.join(shown)}{comment}\n"
+    return with_mapping("".join(lines), mapping)
+
+
+def with_mapping(block: str, mapping: str | None) -> str:
+    """The plan's mapping in place of the script's; without one the rows fit as they are."""
+    tree = ast.parse(block)
+    code = (mapping or 'def mapping(row):\n    """The rows fit as they are."""\n    return row').strip("\n")
+    named = functions(code)
+    if "mapping" not in named:
+        one = [name for name in named if name != "reward"]
+        if not one:
+            raise ToolError("dataset.mapping defines no function. Write def mapping(row): ... that returns a row or None.")
+        code += f"\n\n\nmapping = {one[-1]}"
+    lines = block.splitlines(keepends=True)
+    old = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "mapping")
+    replaced = [*lines[: old.lineno - 1], code + "\n", *lines[old.end_lineno :]]
+    if "reward" in named:  # the script's own example would come after it
+        replaced = without(replaced, "reward", keep_first=mapping is not None)
+    return "".join(replaced)
+
+
+def without(lines: list[str], name: str, keep_first: bool) -> list[str]:
+    text = "".join(lines)
+    found = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name]
+    parts = text.splitlines(keepends=True)
+    for node in reversed(found[1:] if keep_first else found):
+        del parts[node.lineno - 1 : node.end_lineno]
+    return parts
+
+
+def inlined(body: str, folder: Path) -> str:
+    """The body with the text of each `kit_` module where it was imported first."""
+    done: list[str] = []
+
+    def put(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in done:
+            return ""
+        done.append(name)
+        text = (folder / f"{name}.py").read_text(encoding="utf-8")
+        return KIT.sub(put, text).rstrip("\n") + "\n\n\n"
+
+    return KIT.sub(put, body)
+
+
+def lock(text: str) -> str:
+    """The script's pins as a requirements file: what was asked for, whatever is installed here."""
+    found = HEADER.search(text)
+    pins = re.findall(r'"([A-Za-z0-9_.\[\]-]+==[^"]+)"', found[0]) if found else []
+    return "\n".join(pins) + "\n"
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_run(run: str) -> tuple[Path, dict[str, Any]]:
+    """Folder and plan of a run by its name."""
+    folder = here().home / "runs" / run
+    if not RUN_NAME.fullmatch(run) or not (folder / "train.py").exists():
+        raise ToolError(f"There is no run '{run}' with a script. Call write_training_script(plan) first.")
+    return folder, json.loads((folder / "plan.json").read_text(encoding="utf-8"))

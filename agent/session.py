@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from agent.loop.bridge import Bridge
 from agent.loop.context import Context
 from agent.loop.endings import LimitReached, TurnCancelled, TurnEnded, TurnFailed
 from agent.loop.executor import SandboxExecutor
+from agent.models.errors import Cancelled, ModelError
 from agent.models.resolve import Choice, resolve
 from agent.policy import Budget, Gate, Mode
 from agent.sandbox.open import Sandbox, SandboxGone, open_sandbox

@@ -27,7 +27,8 @@ def headline(cell: Cell, deadline: float) -> str:
         return KERNEL_DIED.format(why=plain(error.value) if error else "its stream was cut")
     if cell.end == "deadline":
         return f"The cell was stopped after {deadline:.0f} s. Variables are kept. Run long work in the background."
-    assert error
+    if error is None:
+        return "The connection to the cell broke, so it was stopped. Variables are kept; its last output is missing."
     return f"{error.name}: {plain(error.value)}".strip(": ")
 
 

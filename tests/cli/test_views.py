@@ -100,7 +100,7 @@ def test_quiet_says_on_stderr_why_there_is_no_answer(home: Path, capsys: pytest.
     assert capsys.readouterr() == ("", "limit: the limit of 3 steps is reached\n")
 
 
-HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]not red[/red] [/nothing] :smile: \x9b31m\u202eevil &#27;[31m &#8238;x <b>bold</b>"
+HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]not red[/red] [/nothing] :up: \x9b31m\u202eevil &#27;[31m &#8238;x <b>bold</b>"
 
 
 @pytest.mark.parametrize("view", [plain, live])

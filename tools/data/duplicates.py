@@ -1,9 +1,9 @@
-"""Exact and near duplicates of any number of rows, in bounded memory: keys go to files on disk, split by their first bits.
+"""Exact and near duplicates of any number of rows: keys go to files on disk, split by their first bits.
 
 Exact: equal 64-bit hashes of the text; at 100 million rows the chance of a single false one is about 1 in 3,700.
-Near: 32 min-hashes over pieces of 16 bytes that begin at words, compared within 8 bands of 4; at least four fifths of the
-hashes must agree with an earlier row. That is an estimate (± 0.07): pairs near the limit may be missed or taken. Texts
-of fewer than 8 pieces are only compared exactly.
+Near: 32 min-hashes over pieces of 16 bytes that begin at words, compared within 8 bands of 4; at least four fifths of
+the hashes must agree with an earlier row. That is an estimate (± 0.07): pairs near the limit may be missed or taken.
+Texts of fewer than 8 pieces are only compared exactly. Memory grows by 16 bytes for each duplicate, not for each row.
 """
 
 import hashlib

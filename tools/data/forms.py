@@ -99,7 +99,7 @@ def keys_of(rows: list[Row], name: str) -> tuple[str, str]:
 def holds_prompt(rows: list[Row], name: str) -> bool:
     """Whether a column of answers begins with what was asked."""
     values = [row[name] for row in rows if row.get(name)]
-    who = [str((v[0].get("role") or v[0].get("from") or "")).lower() for v in values if isinstance(v, list) and v]
+    who = [str(v[0].get("role") or v[0].get("from") or "").lower() for v in values if isinstance(v, list) and v]
     return bool(who) and sum(one in ("user", "human", "system") for one in who) * 2 > len(who)
 
 

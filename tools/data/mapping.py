@@ -1,7 +1,7 @@
 """From a form to what a method trains on, as the text of a small Python program with `to_rows(row)`.
 
-The program is written here from fixed pieces; of the data only column names and labels get into it, quoted. So it can be
-run on this machine, kept in a manifest, and edited by whoever wants more. One row gives none, one or several rows.
+The program is written here from fixed pieces; of the data only column names and labels get into it, quoted. So it can
+be run on this machine, kept in a manifest, and edited by whoever wants more. One row gives none, one or several rows.
 """
 
 from collections.abc import Callable
@@ -246,7 +246,7 @@ def token_classification(w: Writer, labels: list[Any] | None = None) -> str | No
     if w.form.name != "tokens and tags":
         return None
     if w.kind("tags") == "ints":
-        tags, constants = w.column("tags"), []
+        tags, constants = w.column("tags"), list[str]()
     else:
         one, constants = label_value(w, "tags", "tag", labels)
         tags = f"[{one} for tag in {w.column('tags')}]" if constants else w.column("tags")

@@ -1,6 +1,6 @@
 """Likely personal data and secrets: e-mail addresses, phone and card numbers, IP addresses, bank accounts, keys.
 
-Known shapes only, and those with a checksum are checked. Names, street addresses and unknown shapes of keys are not seen;
+Known shapes only; those with a checksum are checked. Names, street addresses and unknown shapes of keys are not seen;
 addresses that serve as examples (example.com, private networks) are let pass.
 """
 

@@ -60,34 +60,34 @@ def from_tally(tally: Tally, places: Places) -> list[dict[str, Any]]:
     return found
 
 
-def from_pairs(pairs: np.ndarray, near: bool, rows: int, places: Places) -> list[dict[str, Any]]:
-    """Duplicates within a split."""
+def within(pairs: np.ndarray, places: Places) -> np.ndarray:
+    """Which pairs lie in one split."""
+    order = places.source.splits
+    splits = np.array([order.index(part.split) for part in places.source.parts])
     parts = (pairs >> np.uint64(SHIFT)).astype(np.int64)
-    splits = np.array([hash_of(part.split, places) for part in places.source.parts])
-    inside = pairs[splits[parts[:, 0]] == splits[parts[:, 1]]] if len(pairs) else pairs
-    if not len(inside):
+    return splits[parts[:, 0]] == splits[parts[:, 1]]
+
+
+def duplicates(pairs: np.ndarray, near: bool, rows: int, places: Places) -> list[dict[str, Any]]:
+    """Pairs of (earlier, later) rows; those across splits are leaks and not told here."""
+    pairs = pairs[within(pairs, places)]
+    if not len(pairs):
         return []
-    where = [
-        places.of(int(later)) | {"why": f"like {told(places.of(int(one)), True)}"} for one, later in inside[:FIRST]
-    ]
+    where = [places.of(int(b)) | {"why": f"like {told(places.of(int(a)), True)}"} for a, b in pairs[:FIRST]]
     what = "rows that nearly repeat an earlier one" if near else "rows that repeat an earlier one"
     cure = {"do": "dedupe_near" if near else "dedupe"}
-    return [problem("near_duplicates" if near else "duplicates", what, len(inside), rows, cure, where=where)]
-
-
-def hash_of(split: str, places: Places) -> int:
-    return places.source.splits.index(split)
+    return [problem("near_duplicates" if near else "duplicates", what, len(pairs), rows, cure, where=where)]
 
 
 def leaks(pairs: np.ndarray, rows: int, places: Places) -> list[dict[str, Any]]:
-    """Rows of another split that ask what a training row asks."""
-    across = [(int(a), int(b)) for a, b in pairs if places.split(int(a)) != places.split(int(b))] if len(pairs) else []
-    if not across:
+    """Rows of a later split that ask what a row of an earlier split asks."""
+    pairs = pairs[~within(pairs, places)]
+    if not len(pairs):
         return []
-    where = [places.of(b) | {"why": f"asks the same as {told(places.of(a), True)}"} for a, b in across[:FIRST]]
-    by = Counter(f"{places.split(a)} and {places.split(b)}" for a, b in across)
-    what = "rows that stand in two splits"
-    return [problem("leakage", what, len(across), rows, {"do": "drop_leaks"}, where=where, kinds=dict(by))]
+    where = [places.of(int(b)) | {"why": f"asks the same as {told(places.of(int(a)), True)}"} for a, b in pairs[:FIRST]]
+    by = Counter(f"{places.split(int(a))} and {places.split(int(b))}" for a, b in pairs)
+    what = "rows that ask what a row of another split asks"
+    return [problem("leakage", what, len(pairs), rows, {"do": "drop_leaks"}, where=where, kinds=dict(by))]
 
 
 def from_facts(

@@ -162,7 +162,7 @@ def array(stream: IO[str]) -> Iterator[Batch]:
     decoder, text, at, row, batch, size = json.JSONDecoder(), "", 0, 0, Batch(), 0
     chunk, ended, began = BLOCK, False, False
     while True:
-        while at < len(text) and text[at] in " \t\r\n," or (not began and at < len(text) and text[at] == "["):
+        while (at < len(text) and text[at] in " \t\r\n,") or (not began and at < len(text) and text[at] == "["):
             began = began or text[at] == "["
             at += 1
         if at < len(text) and text[at] == "]":

@@ -72,16 +72,16 @@ def download(place: Place, commit: str, path: str) -> Path:
 
 def subset(card: Path | None, place: Place) -> tuple[list[str], list[str]]:
     """Patterns of the data files of the chosen subset, from the card; nothing when it names none."""
-    configs = []
+    configs: list[Any] = []
     if card:
-        import yaml
+        import yaml  # type: ignore[import-untyped]
 
         text = card.read_text(errors="replace")
         if text.startswith("---") and "\n---" in text[3:]:
             try:
                 configs = (yaml.safe_load(text[3 : text.index("\n---", 3)]) or {}).get("configs") or []
             except (yaml.YAMLError, AttributeError):
-                configs = []
+                configs: list[Any] = []
     named = {str(one.get("config_name")): one for one in configs if isinstance(one, dict)}
     if place.path in named:
         return patterns_of(named[place.path]), []

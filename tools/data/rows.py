@@ -39,9 +39,8 @@ def fault(row: Row, method: str) -> Fault:
                 return "empty", f"{name!r} is empty"
     if "tokens" in row:
         return tags_fault(row)
-    if "label" in row and method in ("classification", "image_classification"):
-        if type(row["label"]) not in (int, str):
-            return "broken", f"the label is {type(row['label']).__name__}"
+    if method in ("classification", "image_classification") and type(row["label"]) not in (int, str):
+        return "broken", f"the label is {type(row['label']).__name__}"
     if "chosen" in row and row["chosen"] == row["rejected"]:
         return "broken", "chosen and rejected are the same"
     return None
@@ -66,10 +65,9 @@ def talk_fault(value: Any, name: str) -> Fault:
         if type(content) is str:
             if not content.strip() and role in ("user", "assistant") and not message.get("tool_calls"):
                 return "empty", f"a message of the {role} in {name!r} is empty"
-        elif content is None:
-            if not message.get("tool_calls"):
-                return "empty", f"a message of the {role} in {name!r} is empty"
-        elif type(content) is not list:
+        elif content is None and not message.get("tool_calls"):
+            return "empty", f"a message of the {role} in {name!r} is empty"
+        elif content is not None and type(content) is not list:
             return "broken", f"content in {name!r} is {type(content).__name__}, not text"
     if name != "prompt" and not answered:
         return "empty", f"{name!r} has no answer of the assistant"

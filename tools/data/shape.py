@@ -1,7 +1,7 @@
 """What form the rows have: chat, ShareGPT turns, prompt and completion, preferences, labels, text, images and so on.
 
-Recognised from names and values of some rows; a name that is only like the usual one lowers the confidence. A form names
-the columns by their role; whether every row keeps to it, the scan finds out.
+Recognised from names and values of some rows; a name that is only like the usual one lowers the confidence. A form
+names the columns by their role; whether every row keeps to it, the scan finds out.
 """
 
 import json

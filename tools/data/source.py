@@ -247,7 +247,7 @@ def unpacked(path: Path, packed: str) -> IO[bytes]:
 def open_zst(path: Path) -> Any:
     import pyarrow as pa
 
-    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 1 << 20)  # type: ignore[type-var]
+    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 1 << 20)
 
 
 def image_folder(place: Path) -> list[File]:
@@ -278,7 +278,8 @@ def ranges(file: File) -> list[tuple[int, int | None]]:
         meta = pq.ParquetFile(file.path).metadata
     except Exception:  # the reader tells it with the file's name
         return [(0, None)]
-    found, start, size = [], 0, 0
+    found: list[tuple[int, int | None]] = []
+    start, size = 0, 0
     for group in range(meta.num_row_groups):
         size += meta.row_group(group).total_byte_size
         if size >= PART_BYTES or group == meta.num_row_groups - 1:
@@ -290,7 +291,7 @@ def ranges(file: File) -> list[tuple[int, int | None]]:
 def license_of(folder: Path) -> str | None:
     card = folder / "README.md"
     if card.is_file():
-        import yaml
+        import yaml  # type: ignore[import-untyped]
 
         text = card.read_text(errors="replace")[:100_000]
         if text.startswith("---") and "\n---" in text[3:]:

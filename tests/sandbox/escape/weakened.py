@@ -6,9 +6,12 @@ then is the product's command line. The product itself has no switch for any of 
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from agent.__main__ import main
 from agent.sandbox.embedded import edge, egress, jail, limits, rules, sandboxes, server, watch
@@ -170,8 +173,12 @@ def no_end_of_heads() -> None:
     edge.Connection = partial(wire.Connection, head_timeout=3600)
 
 
-def patient_removal() -> None:
-    sandboxes.discard = lambda folder: sandboxes.shutil.rmtree(folder, ignore_errors=True)
+def simple_removal() -> None:
+    def discard(folder: Path) -> None:
+        with suppress(RecursionError):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    sandboxes.discard = discard
 
 
 WITHOUT: dict[str, Callable[[], None]] = {
@@ -204,7 +211,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "watch over memory": never_look("processes"),
     "watch over disks": never_look("disks"),
     "disk image": no_disk_image,
-    "thorough removal": patient_removal,
+    "thorough removal": simple_removal,
     "host names": any_host_name,
     "key": undemanding("The API key"),
     "access token": undemanding("The sandbox's access token"),

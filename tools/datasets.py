@@ -1,0 +1,41 @@
+"""Judging a dataset before anything is trained on it, and making it fit.
+
+`inspect_dataset` reads everything once and changes nothing; `prepare_dataset` writes a new folder and leaves the source
+alone. Only mappings written here run on this machine: a mapping of your own belongs into the sandbox.
+"""
+
+from tools import envelope
+from tools.declare import tool
+
+__all__ = ["inspect_dataset"]
+
+
+@tool(risk="free")
+def inspect_dataset(
+    path: str, method: str | None = None, tokenizer: str | None = None, max_length: int = 2048, split: str | None = None
+) -> dict:
+    """Audit a dataset: what it can train, what is wrong and the cure, lengths, duplicates, leaks, personal data.
+
+    Every row is read and checked. Token lengths are counted on a sample of about 20,000 rows (without a tokenizer:
+    estimated), languages guessed on the same sample; near duplicates are found by estimated similarity.
+
+    Args:
+        path: A file or folder (jsonl, json, csv, tsv, parquet, arrow, txt, also gz, zst, xz, bz2; images in folders), or a
+            dataset of the Hub: "owner/name", "owner/name/subset", "hf://datasets/owner/name@revision/folder".
+        method: sft, dpo, grpo, kto, reward, distillation, cpt, classification, token_classification, embeddings,
+            image_classification or vision_sft. Left out: the one the data is made for. Rows are checked against it.
+        tokenizer: A folder, a tokenizer.json or a model id, to count tokens.
+        max_length: Tokens a row may have; what it would cut is told.
+        split: Look only at this split.
+
+    Returns:
+        A report with `verdicts` (method: verdict, reason, confidence, mapping as code), `problems` (each with count,
+        where, and a cure for prepare_dataset), `rows`, `splits`, `schema`, `examples`, `labels`, `languages`, `lengths`,
+        `fingerprint`, `license`, and `picture` of the lengths.
+    """
+    from tools.data import audit, lengths, report
+
+    facts = audit.audit(path, method, tokenizer, max(1, max_length), split)
+    measured = facts["lengths"]
+    picture = envelope.plot("Token lengths", lengths.picture(measured)) if measured else None
+    return envelope.report(report.markdown(facts), f"Dataset {path}", **facts, picture=picture)

@@ -22,9 +22,10 @@ from agent.events import Coalescer
 from agent.loop import know_how, place, prompt, recall
 from agent.loop.agent import Smith
 from agent.loop.bridge import Bridge
-from agent.loop.context import Context
+from agent.loop.context import Context, as_task
 from agent.loop.endings import LimitReached, TurnCancelled, TurnEnded, TurnFailed
 from agent.loop.executor import SandboxExecutor
+from agent.loop.given import Given
 from agent.models.errors import Cancelled, ModelError
 from agent.models.resolve import Choice, resolve
 from agent.policy import Budget, Gate, Mode
@@ -35,9 +36,7 @@ from agent.store import Lease, Store, StoreError
 from tools import context as tool_context
 
 log = logging.getLogger(__name__)
-HOME = "/home/user"
 LARGEST_ENVELOPE = 8 * 1024 * 1024  # in the log; a larger one is told in pieces of text
-LARGEST_MENTIONED = 200 * 1024 * 1024  # a larger file goes into the sandbox only when it is given explicitly
 NEW_SANDBOX = "[The sandbox of the turns before is gone; this is a new one. Variables and files made there are lost.]"
 
 
@@ -52,17 +51,20 @@ class Outcome:
 
 
 class Session:
-    def __init__(self, settings: Settings, store: Store, lease: Lease, cwd: Path, mode: Mode, attended: bool):
+    def __init__(
+        self, settings: Settings, store: Store, lease: Lease, choice: Choice, cwd: Path, mode: Mode, attended: bool
+    ):
         self.settings, self.store, self.lease, self.cwd = settings, store, lease, Path(os.path.abspath(cwd))
         self.id = lease.session
         self.cancel_flag = threading.Event()
         self.stopped_by: TurnEnded | None = None
-        self.files: dict[str, Path] = {}  # path in the sandbox -> on the host
+        self.given = Given(self.cwd)
         self.sandbox_id: str | None = None
         self.notes: list[str] = []  # what the model must be told with the next task
         self.turn_lock = threading.Lock()
         self.events = Coalescer(self.store_events, store.redactor)
-        self.choice = self.choose_model()
+        self.choice = choice
+        store.set_model(self.id, choice.label)
         self.skills = Skills.discover(cwd, settings.home)
         self.skills_inside: set[str] = set()  # whose files are in the sandbox already
         self.build(mode, attended)
@@ -72,31 +74,31 @@ class Session:
         cls, settings: Settings, store: Store, *, mode: Mode, attended: bool, cwd: Path, title: str = ""
     ) -> "Session":
         guard_secrets(settings, store)
+        choice = choose_model(settings)  # first: a wrong model leaves no empty session behind
         made = store.create_session(title=title, cwd=str(cwd))
-        return cls(settings, store, store.claim(made.id), cwd, mode, attended)
+        session = cls(settings, store, store.claim(made.id), choice, cwd, mode, attended)
+        session.tell_model()
+        return session
 
     @classmethod
     def resume(cls, settings: Settings, store: Store, session_id: str, *, mode: Mode, attended: bool) -> "Session":
         """Goes on where the events end: the model's memory, the sandbox if it lives, the gate with what was spent."""
         guard_secrets(settings, store)
-        known = store.session(session_id)
-        session = cls(settings, store, store.claim(known.id), Path(known.cwd or Path.cwd()), mode, attended)
-        session.recall()
+        known, choice = store.session(session_id), choose_model(settings)
+        lease = store.claim(known.id)
+        try:
+            session = cls(settings, store, lease, choice, Path(known.cwd or Path.cwd()), mode, attended)
+            session.recall()
+        except BaseException:
+            lease.release()
+            raise
+        session.tell_model()
         return session
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
-    def choose_model(self) -> Choice:
-        settings = self.settings
-        chosen = resolve(
-            settings.model,
-            offline=settings.offline,
-            hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
-            api_key=settings.model_key.get_secret_value() if settings.model_key else None,
-            profiles=settings.home / "models",
-        )
-        self.store.set_model(self.id, chosen.label)
-        return chosen
+    def tell_model(self) -> None:
+        self.emit("state", {"state": "idle", "detail": {"model": self.choice.label, "why": self.choice.why}})
 
     def build(self, mode: Mode, attended: bool) -> None:
         settings = self.settings
@@ -116,7 +118,7 @@ class Session:
         self.context = Context(self.summarise, self.choice.window)
         self.executor = SandboxExecutor(
             opener=self.open_sandbox,
-            settle=self.settle,
+            settle=self.given.settle,
             bridge=self.bridge,
             emit=self.emit,
             artifacts=settings.home / "artifacts" / self.id,
@@ -180,42 +182,6 @@ class Session:
         self.emit("state", {"state": "running", "detail": {"sandbox": sandbox.id, "place": sandbox.where.name}})
         return sandbox
 
-    def settle(self, sandbox: Sandbox) -> None:
-        """Put the person's files in, unless they are there from before."""
-        for inside, outside in self.files.items():
-            if not sandbox.remote.files.exists(inside):
-                self.upload(sandbox, inside, outside)
-
-    @staticmethod
-    def upload(sandbox: Sandbox, inside: str, outside: Path) -> None:
-        with outside.open("rb") as file:
-            sandbox.remote.files.write(inside, file)
-
-    def take_files(self, files: Sequence[Path]) -> list[str]:
-        taken = []
-        for path in files:
-            if not path.is_file():
-                raise UserError(f"There is no file {path}. Give the path of a file.")
-            inside = f"{HOME}/{self.name_inside(path)}"
-            self.files[inside] = path.resolve()
-            if self.executor.sandbox:
-                self.upload(self.executor.sandbox, inside, path)
-            taken.append(inside)
-        return taken
-
-    def name_inside(self, path: Path) -> Path:
-        """The path as the person wrote it, so that it means the same in the sandbox; else the file's name."""
-        below = Path(os.path.abspath(path))
-        return below.relative_to(self.cwd) if below.is_relative_to(self.cwd) else Path(path.name)
-
-    def mentioned(self, task: str, given: Sequence[Path]) -> list[Path]:
-        """Files the task names by a path that exists where the person stands: saying it is giving it."""
-        words = (word.strip("\"'`,;:()[]") for word in task.split())
-        paths = (self.cwd / Path(word).expanduser() for word in words if "." in word or "/" in word)
-        known = {path.resolve() for path in given} | set(self.files.values())
-        found = {path.resolve(): path for path in paths if fits(path)}
-        return [path for resolved, path in found.items() if resolved not in known]
-
     # -- a turn ------------------------------------------------------------------------------------------------------
 
     def run(self, task: str, files: Sequence[Path] = ()) -> Outcome:
@@ -223,11 +189,13 @@ class Session:
         if not task.strip():
             raise UserError("The task is empty. Say what you want.")
         with self.turn_lock:
-            taken = self.take_files([*files, *self.mentioned(task, files)])
+            taken = self.given.take([*files, *self.given.named(task, files)], self.executor.sandbox)
             self.cancel_flag.clear()
             self.stopped_by = self.bridge.ending = None
             self.executor.cancelled = self.executor.replaced = False
-            self.emit("state", {"state": "running", "detail": {"files": {k: str(v) for k, v in self.files.items()}}})
+            self.emit(
+                "state", {"state": "running", "detail": {"files": {k: str(v) for k, v in self.given.inside.items()}}}
+            )
             self.emit("task", {"text": task, "files": taken})
             started = time.monotonic()
             clock = self.start_clock()
@@ -244,7 +212,7 @@ class Session:
             self.executor.ready()
             self.agent.system_text = self.system_text(task)
             self.agent.begin_turn()
-            for _ in self.agent.run("\n".join([*self.take_notes(), task]), stream=True, reset=False):
+            for _ in self.agent.run(as_task(task, self.take_notes()), stream=True, reset=False):
                 pass
             return Outcome("succeeded", "", 0, self.agent.answer)
         except TurnEnded as ending:
@@ -276,7 +244,7 @@ class Session:
         bodies = self.skills.match(task)
         for skill in bodies:
             self.use_skill(skill)
-        where = place.describe(self.settings, self.executor.ready(), list(self.files))
+        where = place.describe(self.settings, self.executor.ready(), list(self.given.inside))
         shown = [{"name": skill.name, "folder": skill.inside, "body": self.skills.body(skill)} for skill in bodies]
         return prompt.system(self.tools.values(), where, self.skills.catalog(), shown)
 
@@ -341,6 +309,7 @@ class Session:
 
     def close(self) -> None:
         """Give the session free. Its sandbox lives on until its timeout, so that the next turn may find it."""
+        self.bridge.close()
         try:
             self.events.flush()
         finally:
@@ -355,7 +324,7 @@ class Session:
     def recall(self) -> None:
         """Rebuild what only this process knows from the events."""
         found = recall.recall(self.store.all(self.id), self.agent.logger)
-        self.agent.memory.steps, self.files, self.sandbox_id = found.steps, found.files, found.sandbox_id
+        self.agent.memory.steps, self.given.inside, self.sandbox_id = found.steps, found.files, found.sandbox_id
         self.agent.steps_done = found.last_step
         old = self.gate
         self.gate = Gate.from_state({"records": found.records}, old.mode, old.budget, old.offline, old.attended)
@@ -363,6 +332,16 @@ class Session:
         self.notes += found.notes()
         if found.interrupted:
             self.emit("state", {"state": "lost", "reason": "the agent was stopped in the middle of a turn"})
+
+
+def choose_model(settings: Settings) -> Choice:
+    return resolve(
+        settings.model,
+        offline=settings.offline,
+        hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
+        api_key=settings.model_key.get_secret_value() if settings.model_key else None,
+        profiles=settings.home / "models",
+    )
 
 
 def guard_secrets(settings: Settings, store: Store) -> None:
@@ -375,13 +354,6 @@ def guard_secrets(settings: Settings, store: Store) -> None:
 def came_to_nothing(entry: dict[str, Any]) -> bool:
     """Whether a settled act was refused by the tool itself, or was only a second call beside the one that did it."""
     return entry["spent"] == 0 and entry.get("result") is None
-
-
-def fits(path: Path) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size <= LARGEST_MENTIONED
-    except OSError:
-        return False
 
 
 def said(answer: Any) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def write_training_script(plan: dict, run: str | None = None) -> dict:
     (folder / "env.lock").write_text(lock(text), encoding="utf-8")
     todo = f'preflight("{name}"), then submit it. To change the script, edit train.py and run preflight again.'
     path = folder / "train.py"
-    return envelope.file(str(path), f"Training script of {name}", len(text.encode()), run=name, folder=str(folder), next=todo)
+    size = len(text.encode())
+    return envelope.file(str(path), f"Training script of {name}", size, run=name, folder=str(folder), next=todo)
 
 
 def new_name(plan: TrainingPlan) -> str:
@@ -176,30 +177,23 @@ def filled(block: str, told: dict[str, Any], mapping: str | None) -> str:
 
 
 def with_mapping(block: str, mapping: str | None) -> str:
-    """The plan's mapping in place of the script's; without one the rows fit as they are."""
-    tree = ast.parse(block)
-    code = (mapping or 'def mapping(row):\n    """The rows fit as they are."""\n    return row').strip("\n")
+    """The plan's own functions in place of the script's examples of the same name; without any the rows fit as they are."""
+    code = (mapping or 'def to_rows(row):\n    """The rows fit as they are."""\n    return [row]').strip("\n")
     named = functions(code)
-    if "mapping" not in named:
-        one = [name for name in named if name != "reward"]
-        if not one:
-            raise ToolError("dataset.mapping defines no function. Write def mapping(row): ... that returns a row or None.")
-        code += f"\n\n\nmapping = {one[-1]}"
+    if "to_rows" not in named:
+        other = [name for name in named if name != "reward"]
+        if not other:
+            raise ToolError(
+                "dataset.mapping defines no function. Write def to_rows(row): ... that returns a list of rows."
+            )
+        code += f"\n\n\nto_rows = {other[-1]}"
     lines = block.splitlines(keepends=True)
-    old = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "mapping")
-    replaced = [*lines[: old.lineno - 1], code + "\n", *lines[old.end_lineno :]]
-    if "reward" in named:  # the script's own example would come after it
-        replaced = without(replaced, "reward", keep_first=mapping is not None)
-    return "".join(replaced)
-
-
-def without(lines: list[str], name: str, keep_first: bool) -> list[str]:
-    text = "".join(lines)
-    found = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name]
-    parts = text.splitlines(keepends=True)
-    for node in reversed(found[1:] if keep_first else found):
-        del parts[node.lineno - 1 : node.end_lineno]
-    return parts
+    taken = {"to_rows", *named}
+    examples = [one for one in ast.parse(block).body if isinstance(one, ast.FunctionDef) and one.name in taken]
+    for node in reversed(examples):
+        put = [code + "\n"] if node.name == "to_rows" else []
+        lines[node.lineno - 1 : node.end_lineno] = put
+    return "".join(lines)
 
 
 def inlined(body: str, folder: Path) -> str:

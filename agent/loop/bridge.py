@@ -233,6 +233,10 @@ class Bridge:
             with suppress(KeyError):  # not decided yet: it will see the flag
                 self.refuse(number, "the turn was cancelled")
 
+    def close(self) -> None:
+        """No more calls. One that is deaf to its cancel flag keeps its thread, and nobody waits for it."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
     def record(self, decision: Decision) -> None:
         record = decision.record
         if card := record.get("card"):

@@ -4,7 +4,7 @@ Tasks and answers are never dropped. What goes first are old outputs, then old c
 the model asked for a summary. Sizes are estimated (four bytes a token) and corrected by what servers report.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,9 +109,14 @@ class Context:
         memory.steps[:-FRESH] = [*tasks, TaskStep(task=f"[What was done so far, in short]\n{summary}")]
 
 
+def as_task(text: str, notes: Sequence[str] = ()) -> str:
+    """A person's words as they stand in the conversation; what the model must know first comes before them."""
+    return "\n\n".join([*notes, f"Task:\n{text}"])
+
+
 def step_messages(step: Any) -> list[dict[str, Any]]:
     if isinstance(step, TaskStep):
-        return [{"role": "user", "content": f"Task:\n{step.task}"}]
+        return [{"role": "user", "content": step.task}]
     if not isinstance(step, ActionStep):
         return [as_dict(message) for message in step.to_messages()]
     found = []

@@ -89,13 +89,17 @@ class SandboxExecutor(PythonExecutor):
                 raise TurnFailed(f"The sandbox was lost twice in this turn: {gone}") from None
             notes.append(self.replace(str(gone)))
             return CodeOutput("", "\n".join(notes), False)
+        self.check()
+        if heard.answered:
+            return CodeOutput(heard.answer, self.observation(heard, cell), True)
+        return CodeOutput("", self.observation(heard, cell), False)
+
+    def check(self) -> None:
+        """Was the turn ended from outside?"""
         if self.cancelled:
             raise TurnCancelled("cancelled by the person")
         if self.bridge.ending:
             raise self.bridge.ending
-        if heard.answered:
-            return CodeOutput(heard.answer, self.observation(heard, cell), True)
-        return CodeOutput("", self.observation(heard, cell), False)
 
     def cleanup(self) -> None:
         if self.sandbox:
@@ -159,6 +163,7 @@ class SandboxExecutor(PythonExecutor):
             on_stdout=printed("stdout"),
             on_stderr=printed("stderr"),
             on_result=lambda result: self.receive(result, heard),
+            on_start=self.check,
         )
 
     def receive(self, result: Result, heard: Heard) -> None:

@@ -11,6 +11,7 @@ from smolagents.monitoring import AgentLogger, Timing
 from smolagents.utils import AgentError
 
 from agent.events import Event
+from agent.loop.context import as_task
 
 INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
 UNFINISHED = "[The turn before this ended without an answer, as {state}: {reason}]"
@@ -55,7 +56,7 @@ def recall(events: Iterable[Event], logger: AgentLogger) -> Recalled:
     for event in events:
         found.last_step = max(found.last_step, event.data.get("step") or 0)
         if event.type == "task":
-            found.steps.append(TaskStep(task=event.data["text"]))
+            found.steps.append(TaskStep(task=as_task(event.data["text"])))
         elif event.type == "approval":
             found.records.append(event.data)
         elif event.type == "state":

@@ -116,13 +116,17 @@ class Sandbox:
         on_stdout: Callable[[OutputMessage], Any] | None = None,
         on_stderr: Callable[[OutputMessage], Any] | None = None,
         on_result: Callable[[Result], Any] | None = None,
+        on_start: Callable[[], None] | None = None,
     ) -> Cell:
         """Run one cell in the default context. At the deadline (seconds), or when `interrupt` is called, the cell is
         interrupted, and its kernel killed if that does not help. An exception of a callback, or Ctrl-C, interrupts it
-        too and is raised when it has stopped."""
+        too and is raised when it has stopped. `on_start` is called when `interrupt` reaches this cell, right before it
+        runs: who was stopped until then may raise there."""
+        self.cells += 1
         if self.kernel_pid is None:
             self.boot()
-        self.cells += 1
+        if on_start:
+            on_start()
         number, ended, started = self.cells, False, time.monotonic()
         stopped: list[str] = []
         heard: Queue[Heard] = Queue(WAITING)

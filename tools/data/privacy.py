@@ -9,18 +9,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-NUMBER = re.compile(r"(?<![\w.])(?:\+|\(?\b)\d[\d ().-]{5,21}\d(?![\w])")
-IP = re.compile(r"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.]*\d)")
+NUMBER = re.compile(r"[0-9][0-9 ().-]{5,21}[0-9]")  # begins with a set of signs, which is searched fast
+IP = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 DOMAIN = re.compile(r"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b")
 MAILBOX = re.compile(r"[A-Za-z0-9._%+-]+\Z")
 PHONE = re.compile(r"\+\d[\d ().-]{7,18}|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}")
-IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
+IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
 EXAMPLES = ("example.com", "example.org", "example.net", "test.com", "domain.com", "email.com")
 KEYS: list[tuple[str, re.Pattern[str]]] = [
     ("hf_", re.compile(r"\bhf_[A-Za-z0-9]{30,}")),
     ("sk-", re.compile(r"\bsk-(?=[\w-]*\d)[\w-]{20,}")),
     ("AKIA", re.compile(r"\bAKIA[A-Z0-9]{16}\b")),
-    ("gh", re.compile(r"\bgh[pousr]_[A-Za-z0-9]{36,}")),
+    *((f"gh{kind}_", re.compile(rf"\bgh{kind}_[A-Za-z0-9]{{36,}}")) for kind in "pousr"),
     ("github_pat_", re.compile(r"\bgithub_pat_\w{22,}")),
     ("glpat-", re.compile(r"\bglpat-[\w-]{20,}")),
     ("xox", re.compile(r"\bxox[abeoprs]-(?=[\w-]*\d)[\w-]{16,}")),
@@ -41,13 +41,13 @@ def find(text: str) -> Iterator[tuple[str, int, int]]:
             if box and not match[0].lower().removeprefix("@").endswith(EXAMPLES):
                 yield "e-mail", box.start(), match.end()
     for match in NUMBER.finditer(text):
-        if kind := number_kind(match[0]):
-            yield kind, match.start(), match.end()
-    for match in IP.finditer(text):
-        if is_public(match[0]):
-            yield "IP address", match.start(), match.end()
+        start, end = match.span()
+        if text[start - 1 : start] in ("+", "("):
+            start -= 1
+        if stands_alone(text, start, end) and (kind := number_kind(text[start:end])):
+            yield kind, start, end
     for match in IBAN.finditer(text):
-        if valid_iban(match[0]):
+        if stands_alone(text, *match.span()) and valid_iban(match[0]):
             yield "bank account", match.start(), match.end()
     for literal, pattern in KEYS:
         if literal in text:
@@ -55,7 +55,15 @@ def find(text: str) -> Iterator[tuple[str, int, int]]:
                 yield "secret", match.start(), match.end()
 
 
+def stands_alone(text: str, start: int, end: int) -> bool:
+    """Not a piece of a longer word or number."""
+    before, after = text[start - 1 : start] if start else "", text[end : end + 1]
+    return not (before.isalnum() or before in ("_", ".")) and not (after.isalnum() or after == "_")
+
+
 def number_kind(text: str) -> str | None:
+    if IP.fullmatch(text):
+        return "IP address" if is_public(text) else None
     digits = "".join(filter(str.isdigit, text))
     if 13 <= len(digits) <= 19 and digits[0] in "3456" and "." not in text and "(" not in text and luhn(digits):
         return "card" if len(set(digits)) > 2 else None

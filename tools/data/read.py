@@ -132,9 +132,9 @@ def decoded(line: bytes) -> str | None:
 def add_json(batch: Batch, number: int, line: str) -> None:
     try:
         batch.add(number, json.loads(line))
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         if line.strip():
-            batch.broken.append((number, f"no JSON: {str(error)[:80]}"))
+            batch.broken.append((number, f"no JSON: {error.msg} at character {error.pos + 1:,}"))
     except RecursionError:
         batch.broken.append((number, "nested too deeply"))
 

@@ -13,7 +13,7 @@ import lzma
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,7 +62,6 @@ class Part:
     split: str
     start: int = 0
     end: int | None = None
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

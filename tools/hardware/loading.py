@@ -19,7 +19,9 @@ from tools.hubs.place import Place, place_of
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-SIZE = re.compile(r"(?<![A-Za-z\d.])(\d+)[xX](\d+(?:\.\d+)?)[bB](?![A-Za-z])|(?<![A-Za-z\d.])(\d+(?:\.\d+)?)([bBmM])(?![A-Za-z])")
+SIZE = re.compile(
+    r"(?<![A-Za-z\d.])(\d+)[xX](\d+(?:\.\d+)?)[bB](?![A-Za-z])|(?<![A-Za-z\d.])(\d+(?:\.\d+)?)([bBmM])(?![A-Za-z])"
+)
 ACTIVE = re.compile(r"(?<![A-Za-z])[aA](\d+(?:\.\d+)?)[bB](?![A-Za-z])")
 # usual shapes of dense decoders by billions of parameters: hidden, layers, heads, key heads, width
 USUAL = [

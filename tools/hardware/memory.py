@@ -13,7 +13,11 @@ from tools.hardware.models import Model
 Precision = Literal["fp32", "bf16", "bf16-pure"]  # bf16: fp32 weights under autocast; pure: bf16 weights and states
 
 PAIRED = {"dpo", "reward", "vision-dpo", "embeddings"}  # each row is two sequences
-REFERENCED = {"dpo", "kto", "vision-dpo"}  # a frozen copy beside the trained model, unless an adapter can be switched off
+REFERENCED = {
+    "dpo",
+    "kto",
+    "vision-dpo",
+}  # a frozen copy beside the trained model, unless an adapter can be switched off
 GENERATING = {"grpo", "rloo", "distillation"}
 FUSED_HEAD = {"sft", "cpt", "vision-sft", "dpo", "vision-dpo", "kto", "grpo", "rloo", "distillation"}
 

@@ -159,9 +159,7 @@ def by_layout(config: dict[str, Any], name: str, source: str) -> Model:
     for path, parameter in laid_out.named_parameters():  # a tied tensor comes once
         total += parameter.numel()
         vision += parameter.numel() if "vis" in path.split(".lm_head")[0].lower() and text is not known else 0
-    in_experts = sum(
-        p.numel() for path, p in laid_out.named_parameters() if ".experts." in path and p.dim() >= 2
-    )
+    in_experts = sum(p.numel() for path, p in laid_out.named_parameters() if ".experts." in path and p.dim() >= 2)
     experts = first(text, "num_experts", "num_local_experts", "n_routed_experts") or 0
     chosen = first(text, "num_experts_per_tok", "top_k_experts") or experts
     shape = {key: int(first(text, *names) or 0) for key, names in NAMES.items()}

@@ -79,7 +79,9 @@ def draft(method: str, adapter: str, model: Model, facts: Facts, pinned: dict[st
     made.reasons.append(Reason(what="rows per step", value=str(per_step), why=why))
     made.put("learning_rate", *rate(method, adapter, model))
     made.put("lr_scheduler_type", *scheduler(method))
-    made.put("warmup_steps", 0.1 if method != "cpt" else 0.03, "a share of all steps, so that the first ones are gentle")
+    made.put(
+        "warmup_steps", 0.1 if method != "cpt" else 0.03, "a share of all steps, so that the first ones are gentle"
+    )
     made.put("weight_decay", 0.01 if adapter == "none" else 0.0, "an adapter is small enough not to need any")
     made.put("max_grad_norm", 1.0 if method not in SAMPLING else 0.2, "one bad batch must not throw the model off")
     if method in ("dpo", "kto", "vision-dpo"):
@@ -94,12 +96,16 @@ def draft(method: str, adapter: str, model: Model, facts: Facts, pinned: dict[st
 def row_length(made: Draft, method: str, model: Model, facts: Facts) -> int:
     """Tokens a row may have, and therefore what memory must hold."""
     if method in ("image-classification", "object-detection"):
-        made.put("image_size", 224 if method == "image-classification" else 640, "the size such models are trained with")
+        made.put(
+            "image_size", 224 if method == "image-classification" else 640, "the size such models are trained with"
+        )
         made.values["max_length"] = None
         return 200 if method == "image-classification" else 1600
     most = min(model.context or LENGTHS[-1], LENGTHS[-1])
     if method in SAMPLING or method == "distillation":
-        completion = made.put("max_completion_length", min(COMPLETION, most // 2), "room for reasoning; longer is slower")
+        completion = made.put(
+            "max_completion_length", min(COMPLETION, most // 2), "room for reasoning; longer is slower"
+        )
         if method in SAMPLING:
             made.put("num_generations", GENERATIONS, "answers compared per prompt; fewer give a noisy advantage")
             made.put("temperature", 1.0, "answers to one prompt must differ")
@@ -129,7 +135,9 @@ def packed(made: Draft, method: str, facts: Facts, length: int) -> Amount:
         wanted, why = False, f"packing would leave only {packs} rows to learn from"
     else:
         wanted = facts.typical * 2 <= length
-        why = f"the middle row has {facts.typical:,} of {length:,} tokens" + ("; packing saves padding" if wanted else "")
+        why = f"the middle row has {facts.typical:,} of {length:,} tokens" + (
+            "; packing saves padding" if wanted else ""
+        )
     if not made.put("packing", wanted, why):
         return plain
     return Amount(packs, length, length, 0)
@@ -141,7 +149,9 @@ def epochs_for(method: str, rows: int) -> tuple[float, str]:
     if method in ("image-classification", "sequence-classification", "token-classification"):
         return (5.0, "few rows") if rows < 5_000 else (3.0, "enough rows to need no more")
     if method in ("dpo", "kto", "vision-dpo", "reward", "grpo", "rloo", "distillation"):
-        return (2.0, f"only {rows:,} rows") if rows < 500 else (1.0, "more passes overfit to the preferences or rewards")
+        return (
+            (2.0, f"only {rows:,} rows") if rows < 500 else (1.0, "more passes overfit to the preferences or rewards")
+        )
     if method == "cpt":
         return 1.0, "text is seen once"
     if rows <= 2_000:
@@ -176,7 +186,10 @@ def rate(method: str, adapter: str, model: Model) -> tuple[float, str]:
     if adapter != "none":
         return with_adapter, f"usual for {method} with an adapter, ten times that of all weights or so"
     if model.parameters < TINY:
-        return whole * 10, f"ten times the usual {whole:g}: with {short(model.parameters)} parameters less does not move"
+        return (
+            whole * 10,
+            f"ten times the usual {whole:g}: with {short(model.parameters)} parameters less does not move",
+        )
     return whole, f"usual for {method} with all weights"
 
 

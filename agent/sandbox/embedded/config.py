@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ class Share:
     host: Path
     inside: str
     write: bool = False
+
+
+@cache
+def code_digest() -> str:
+    """Of this package as it lies on disk: a server from before an update does not fit the guests of after it."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 @dataclass
@@ -56,4 +64,5 @@ class Config:
             "max_sandboxes": self.max_sandboxes,
             "unsafe_no_sandbox": self.unsafe_no_sandbox,
             "python": str(self.python.parent),
+            "code": code_digest(),
         }

@@ -1,8 +1,10 @@
 """What every training script of this folder shares: the run's folder, its watch, its files and its honest end.
 
-`from kit_run import …` works beside this file; a script rendered for a run carries the text itself. Nothing here knows a
-method. Everything a run leaves lies in RUN: result.json, eval.json, progress.json, alerts.jsonl, metrics/, checkpoints/.
+`from kit_run import …` works beside this file; a script rendered for a run carries the text itself. Nothing here knows
+a method. What a run leaves lies in RUN: result.json, eval.json, progress.json, alerts.jsonl, metrics/, checkpoints/.
 """
+
+# ruff: noqa: E402
 
 import json
 import math
@@ -42,7 +44,7 @@ class Stopped(BaseException):
     """SIGTERM or Ctrl-C outside the training loop, where no checkpoint is due."""
 
 
-# -- the run and its end ------------------------------------------------------------------------------------------------
+# -- the run and its end --
 
 
 class Outcome:
@@ -112,7 +114,7 @@ def peak_memory_mb():
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-# -- the watch ----------------------------------------------------------------------------------------------------------
+# -- the watch --
 
 
 class Watch(TrainerCallback):
@@ -120,10 +122,10 @@ class Watch(TrainerCallback):
 
     def __init__(self):
         self.losses, self.flat, self.mark = [], 0, (time.time(), 0)
-        self.first_reward, self.rewards, self.seen = None, [], set()
+        self.rewards, self.seen = [], set()
 
     def on_train_begin(self, args, state, control, **more):
-        outcome.training, self.mark, self.began = True, (time.time(), None), (time.time(), state.global_step)
+        outcome.training, self.mark, self.began = True, (time.time(), 0), (time.time(), state.global_step)
         outcome.told["planned_steps"] = state.max_steps
 
     def on_step_end(self, args, state, control, **more):
@@ -138,10 +140,11 @@ class Watch(TrainerCallback):
         if not logs or "train_runtime" in logs:
             return
         now = time.time()
-        if "num_tokens" in logs:
-            if self.mark[1] is not None:
-                logs["tokens_per_second"] = round((logs["num_tokens"] - self.mark[1]) / max(1e-6, now - self.mark[0]), 1)
-            self.mark = (now, logs["num_tokens"])
+        tokens = logs.get("num_tokens", logs.get("num_input_tokens_seen"))
+        if tokens is not None and "loss" in logs:
+            seconds = max(1e-6, now - self.mark[0])
+            logs["tokens_per_second"] = round((tokens - self.mark[1]) / seconds, 1)
+            self.mark = (now, tokens)
         logs["memory_mb"] = peak_memory_mb()
         if "loss" in logs:
             self.judge(logs, state, control)
@@ -160,7 +163,8 @@ class Watch(TrainerCallback):
         self.losses.append(loss)
         recent, best = mean(self.losses[-5:]), min(self.losses)
         if "reward" not in logs and len(self.losses) > 10 and recent > 1.5 * best + 0.5:
-            self.once("loss rises", f"mean of five is {recent:.3g}, the best was {best:.3g}; lower the learning rate", state)
+            text = f"mean of five is {recent:.3g}, the best was {best:.3g}; lower the learning rate"
+            self.once("loss rises", text, state)
         if not math.isfinite(norm) or norm > 1000:
             self.once("gradient norm", f"it is {norm:.3g}; lower the learning rate or clip harder", state)
         if "reward" in logs:
@@ -175,7 +179,8 @@ class Watch(TrainerCallback):
         if self.flat == 5:
             self.once("no reward signal", "all answers to a prompt get the same reward, so nothing is learned", state)
         if len(self.rewards) > 15 and mean(self.rewards[-5:]) < 0.5 * max(mean(self.rewards[:5]), 1e-9):
-            self.once("reward collapse", f"it fell from {mean(self.rewards[:5]):.3g} to {mean(self.rewards[-5:]):.3g}", state)
+            text = f"it fell from {mean(self.rewards[:5]):.3g} to {mean(self.rewards[-5:]):.3g}"
+            self.once("reward collapse", text, state)
 
     def once(self, title, text, state):
         if title not in self.seen:
@@ -203,7 +208,7 @@ def is_number(value):
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-# -- train, save --------------------------------------------------------------------------------------------------------
+# -- train, save --
 
 
 def last_checkpoint():
@@ -232,7 +237,8 @@ def train(trainer, patience=None):
         outcome.told["steps"], outcome.told["planned_steps"] = trainer.state.global_step, trainer.state.max_steps
     outcome.write(metrics=told.metrics, log=[row for row in trainer.state.log_history if "loss" in row][-50:])
     if "diverged" in outcome.told:
-        raise Fault("nan", f"Training diverged: {outcome.told['diverged']}.", "Lower the learning rate; look at the data.")
+        what = f"Training diverged: {outcome.told['diverged']}."
+        raise Fault("nan", what, "Lower the learning rate; look at the data.")
     outcome.check()  # stopped from outside: the checkpoint is written, the rest is not due
     if REHEARSAL:  # a checkpoint that cannot be resumed is no checkpoint
         trainer.args.max_steps = 3
@@ -241,21 +247,34 @@ def train(trainer, patience=None):
     outcome.told["stopped_early"] = trainer.state.global_step < trainer.state.max_steps
 
 
-def save(trainer, tools, merge=True):
+def save(trainer, tools, auto, merge=True):
     """The trained model as folders that load by themselves: the adapter, and the whole model with it merged in."""
     model, folder = trainer.model, RUN / "model"
-    if not hasattr(model, "peft_config"):
+    if hasattr(model, "peft_config"):
+        trainer.save_model(str(RUN / "adapter"))
+        tools.save_pretrained(RUN / "adapter")
+        outcome.write(adapter=str(RUN / "adapter"))
+        if not merge or getattr(model, "is_quantized", False):  # four bits would lose by merging
+            return
+        model = model.merge_and_unload()
+        if MAIN:
+            model.save_pretrained(folder)
+    else:
         trainer.save_model(str(folder))
-        tools.save_pretrained(folder)
-        return outcome.write(model=str(folder))
-    trainer.save_model(str(RUN / "adapter"))
-    tools.save_pretrained(RUN / "adapter")
-    outcome.write(adapter=str(RUN / "adapter"))
-    quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_quantized", False)
-    if merge and MAIN and not quantised:  # weights in four bits would lose by merging: load the base anew for that
-        model.merge_and_unload().save_pretrained(folder)
-        tools.save_pretrained(folder)
-        outcome.write(model=str(folder))
+    tools.save_pretrained(folder)
+    outcome.write(model=str(folder))
+    if REHEARSAL:
+        prove(auto, tools, folder)
+
+
+def prove(auto, tools, folder):
+    """What was saved loads again, and speaks if it can."""
+    model = auto.from_pretrained(folder)
+    outcome.note(reloads=True)
+    if model.can_generate() and callable(tools):
+        ids = tools(text="What", return_tensors="pt")
+        made = model.generate(**{name: ids[name] for name in ("input_ids", "attention_mask")}, max_new_tokens=4)
+        outcome.note(generates=made.shape[1] - ids["input_ids"].shape[1])
 
 
 class Evaluation:
@@ -273,8 +292,8 @@ class Evaluation:
 
     def record(self, when, **values):
         """Lists of equal order: one number (or None) per held-out row; `answers` may hold texts."""
-        numbers = {name: [one for one in list_ if is_number(one)] for name, list_ in values.items() if name != "answers"}
-        means = {name: round(mean(list_), 6) for name, list_ in numbers.items() if list_}
+        numbers = {name: [one for one in given if is_number(one)] for name, given in values.items()}
+        means = {name: round(mean(given), 6) for name, given in numbers.items() if given}
         self.told[when] = {"means": means, **values}
         if MAIN:
             write_json(self.path, self.told)

@@ -23,6 +23,18 @@ def turns(row):
     return row["prompt"], row["completion"], row.get("tools")
 
 
+def preference(row):
+    """Prompt, chosen and rejected; a prompt that both carry in front is taken apart."""
+    if "prompt" in row:
+        return row["prompt"], row["chosen"], row["rejected"]
+    good, bad = row["chosen"], row["rejected"]
+    if isinstance(good, str):
+        return "", good, bad
+    same = next((i for i, (a, b) in enumerate(zip(good, bad, strict=False)) if a != b), min(len(good), len(bad)))
+    same = min(same, len(good) - 1, len(bad) - 1)
+    return good[:same], good[same:], bad[same:]
+
+
 def encode(tokenizer, prompt, completion, tools=None):
     """Token ids of both together, and where the completion starts."""
     if isinstance(prompt, str):
@@ -61,8 +73,8 @@ def mean_losses(model, tokenizer, rows, max_length=None):
 
 
 @torch.inference_mode()
-def answers(model, tokenizer, prompts, new_tokens, tools=None):
-    """Greedy answers, without the thinking before them."""
+def answers(model, tokenizer, prompts, new_tokens, keep_thinking=False):
+    """Greedy answers, as a reader sees them: without the thinking, unless that is what is judged."""
     was_training, found, side = model.training, [], tokenizer.padding_side
     model.eval()
     tokenizer.padding_side = "left"
@@ -77,7 +89,7 @@ def answers(model, tokenizer, prompts, new_tokens, tools=None):
         found += tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     tokenizer.padding_side = side
     model.train(was_training)
-    return [re.sub(r"(?s)<think>.*?</think>", "", text).strip() for text in found]
+    return [text if keep_thinking else re.sub(r"(?s)<think>.*?</think>", "", text).strip() for text in found]
 
 
 def templated(tokenizer, prompt):

@@ -10,7 +10,7 @@ from transformers import set_seed
 
 REHEARSAL_ROWS = 16
 
-# -- rows ---------------------------------------------------------------------------------------------------------------
+# -- rows --
 
 KINDS = {"jsonl": "json", "json": "json", "csv": "csv", "parquet": "parquet", "txt": "text", "arrow": "arrow"}
 
@@ -49,45 +49,50 @@ def local_files(path, split):
     return KINDS[suffix], [str(file) for file in files if f".{suffix}" in file.name]
 
 
-def map_rows(rows, mapping, needed):
-    """Every row through `mapping`; a row it gives None for is dropped. `needed` columns must come out."""
+def map_rows(rows, to_rows, needed):
+    """Every row through `to_rows`, which gives none, one or several. `needed` columns must come out."""
+
+    def made_of(row):
+        made = to_rows(row)
+        return [] if made is None else [made] if isinstance(made, dict) else made
+
     try:
-        first = next((made for made in map(mapping, rows) if made is not None), None)
+        first = next((made for row in rows for made in made_of(row)), None)
     except Exception as error:
-        what = f"mapping() raised {type(error).__name__}: {error}; the columns are {', '.join(rows.column_names)}."
-        raise Fault("columns", what, "Correct mapping() for these columns.") from error
+        what = f"to_rows() raised {type(error).__name__}: {error}; the columns are {', '.join(rows.column_names)}."
+        raise Fault("columns", what, "Correct to_rows() for these columns.") from error
     if first is None:
-        raise Fault("empty", f"mapping() dropped all {len(rows)} rows.", "Correct its condition or choose other data.")
+        what = f"to_rows() left nothing of {len(rows)} rows."
+        raise Fault("empty", what, "Correct its condition or choose other data.")
     missing = [name for name in needed if name not in first]
     if missing:
         what = f"The rows have {', '.join(first)}, but {', '.join(missing)} is missing."
-        raise Fault("columns", what, "Let mapping() return these columns.")
-    keys = list(first)
+        raise Fault("columns", what, "Let to_rows() return these columns.")
 
     def batch(columns):
-        made = [mapping(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
-        made = [row for row in made if row is not None]
-        return {key: [row.get(key) for row in made] for key in keys}
+        names = list(columns)
+        made = [one for values in zip(*columns.values(), strict=True) for one in made_of(dict(zip(names, values)))]
+        return {key: [row.get(key) for row in made] for key in first}
 
     kept = rows.map(batch, batched=True, remove_columns=rows.column_names)
     outcome.note(rows=len(rows), rows_kept=len(kept))
     return kept
 
 
-def load_rows(source, config, split, mapping, needed, seed, eval_split=None, eval_share=None, most=None):
+def load_rows(source, config, split, to_rows, needed, seed, eval_split=None, eval_share=None, most=None):
     """Training rows and held-out rows. Without a split of their own some training rows are held out, by the seed."""
-    rows = map_rows(read_rows(source, config, split), mapping, needed)
+    rows = map_rows(read_rows(source, config, split), to_rows, needed)
     if most and len(rows) > most:
         rows = rows.shuffle(seed=seed).select(range(most))
     if eval_split:
-        return rows, map_rows(read_rows(source, config, eval_split), mapping, needed)
+        return rows, map_rows(read_rows(source, config, eval_split), to_rows, needed)
     if not eval_share or len(rows) < 10:
         return rows, None
     parts = rows.train_test_split(test_size=max(2, min(round(len(rows) * eval_share), 2000)), seed=seed)
     return parts["train"], parts["test"]
 
 
-# -- the machine --------------------------------------------------------------------------------------------------------
+# -- the machine --
 
 
 def settings(**given):
@@ -134,18 +139,17 @@ def four_bit(kind):
         return None
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
-    )
+    kinds = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_use_double_quant=True, **kinds)
 
 
-# -- a rehearsal's model: the same architecture, two layers, narrow, with the real tokenizer ------------------------------
+# -- a rehearsal's model: the same architecture, two layers, narrow, with the real tokenizer --
 
 WIDTHS = ("hidden_size", "intermediate_size", "moe_intermediate_size", "num_attention_heads", "num_key_value_heads")
 MOST_PARAMETERS = 60_000_000
 
 
-def prepare_model(auto, name, revision=None, **more):
+def prepare_model(auto, name, revision=None, folder="small", **more):
     """The path to train from. In a rehearsal that is a small random twin, saved with the real tokenizer."""
     if not REHEARSAL:
         return name
@@ -169,7 +173,7 @@ def prepare_model(auto, name, revision=None, **more):
         pass
     outcome.note(small=size_of(auto, config))
     set_seed(0)
-    path = RUN / "small"
+    path = RUN / folder
     auto.from_config(config, dtype=torch.float32).save_pretrained(path)
     tools.save_pretrained(path)
     return str(path)

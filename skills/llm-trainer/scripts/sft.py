@@ -5,7 +5,7 @@
 #   "trackio==0.43.0",
 # ]
 # ///
-# ruff: noqa: E402, I001
+# ruff: noqa: E402
 """Supervised fine-tuning: the model learns to answer as the rows do.
 
 Rows: `messages` (chat), or `prompt` and `completion`, or plain `text`. Run it with `python`, `uv run` or
@@ -32,9 +32,9 @@ EVAL_ROWS, ANSWERED_ROWS, NEW_TOKENS = 200, 32, 256  # held-out rows: measured, 
 SHORT = 48  # tokens up to which a reference is something to match exactly; above, the loss is the metric
 
 
-def mapping(row):
-    """A row of the dataset as the trainer wants it; None drops it."""
-    return {"messages": row["messages"]}
+def to_rows(row):
+    """One row of the dataset as the trainer wants it: a list of none, one or several."""
+    return [{"messages": row["messages"]}]
 
 
 # --- end of the plan ---
@@ -48,11 +48,11 @@ from trl import SFTConfig, SFTTrainer
 
 def main():
     # 1. The rows, and some of them held out.
-    rows, held_out = load_rows(DATASET, CONFIG, SPLIT, mapping, (), SEED, EVAL_SPLIT, EVAL_SHARE)
+    rows, held_out = load_rows(DATASET, CONFIG, SPLIT, to_rows, (), SEED, EVAL_SPLIT, EVAL_SHARE)
     shape = set(rows.column_names)
     if not ("messages" in shape or "text" in shape or {"prompt", "completion"} <= shape):
         what = f"The rows have {', '.join(sorted(shape))}; SFT wants messages, text, or prompt and completion."
-        raise Fault("columns", what, "Let mapping() return these columns.")
+        raise Fault("columns", what, "Let to_rows() return these columns.")
 
     # 2. Model and tokenizer by name: the trainer loads the weights with the right number format and attention.
     model = prepare_model(AutoModelForCausalLM, MODEL, REVISION)
@@ -125,7 +125,7 @@ def main():
     measured.by("after", trainer.model)
 
     # 4. What stays.
-    save(trainer, tokenizer)
+    save(trainer, tokenizer, AutoModelForCausalLM)
 
 
 def measure_lengths(tokenizer, rows):
@@ -149,9 +149,7 @@ class Measured:
         lengths = [len(tokenizer(as_text(completion))["input_ids"]) for _, completion, _ in self.rows]
         answerable = [i for i, row in enumerate(self.rows) if row[0] and lengths[i] <= NEW_TOKENS and not row[2]]
         self.answered = answerable[: 2 if REHEARSAL else ANSWERED_ROWS]
-        told = [
-            {"prompt": shown(as_text(prompt)), "reference": shown(as_text(completion))} for prompt, completion, _ in self.rows
-        ]
+        told = [{"prompt": shown(as_text(row[0])), "reference": shown(as_text(row[1]))} for row in self.rows]
         short = bool(self.answered) and sorted(lengths[i] for i in self.answered)[len(self.answered) // 2] <= SHORT
         self.evaluation = Evaluation("exact_match" if short else "loss", short, told)
 

@@ -1,0 +1,63 @@
+"""The person's files: which they gave or named, and how they get into the sandbox."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.errors import UserError
+from agent.sandbox.open import Sandbox
+
+HOME = "/home/user"
+LARGEST_NAMED = 200 * 1024 * 1024  # a larger file goes into the sandbox only when it is given explicitly
+
+
+class Given:
+    """`inside` maps a path in the sandbox to the file on the host. `cwd` is where the person stands."""
+
+    def __init__(self, cwd: Path):
+        self.cwd = cwd
+        self.inside: dict[str, Path] = {}
+
+    def take(self, files: Sequence[Path], sandbox: Sandbox | None) -> list[str]:
+        """Paths in the sandbox; the files are copied at once if there is one already."""
+        taken = []
+        for path in files:
+            if not path.is_file():
+                raise UserError(f"There is no file {path}. Give the path of a file.")
+            place = f"{HOME}/{self.name(path)}"
+            self.inside[place] = path.resolve()
+            if sandbox:
+                copy(sandbox, place, path)
+            taken.append(place)
+        return taken
+
+    def name(self, path: Path) -> Path:
+        """The path as the person wrote it, so that it means the same in the sandbox; else the file's name."""
+        below = Path(os.path.abspath(path))
+        return below.relative_to(self.cwd) if below.is_relative_to(self.cwd) else Path(path.name)
+
+    def named(self, task: str, given: Sequence[Path]) -> list[Path]:
+        """Files the task names by a path that exists where the person stands: saying it is giving it."""
+        words = (word.strip("\"'`,;:()[]") for word in task.split())
+        paths = (self.cwd / Path(word).expanduser() for word in words if "." in word or "/" in word)
+        known = {path.resolve() for path in given} | set(self.inside.values())
+        found = {path.resolve(): path for path in paths if fits(path)}
+        return [path for resolved, path in found.items() if resolved not in known]
+
+    def settle(self, sandbox: Sandbox) -> None:
+        """Into a sandbox that is new to them, unless they are there from before."""
+        for place, path in self.inside.items():
+            if not sandbox.remote.files.exists(place):
+                copy(sandbox, place, path)
+
+
+def copy(sandbox: Sandbox, place: str, path: Path) -> None:
+    with path.open("rb") as file:
+        sandbox.remote.files.write(place, file)
+
+
+def fits(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size <= LARGEST_NAMED
+    except OSError:
+        return False

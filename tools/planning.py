@@ -1,0 +1,354 @@
+"""Planning a training run: method, adapter, hyper-parameters with reasons, memory, machines, time and cost.
+
+Computes everything and starts nothing. Times are ranges from arithmetic, not from a trial run.
+"""
+
+import difflib
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+from tools import envelope
+from tools.context import ToolError
+from tools.declare import tool
+from tools.hardware import fit as fitting
+from tools.hardware.fit import Fit, Load
+from tools.hardware.loading import Found, load
+from tools.hardware.memory import Work
+from tools.hardware.offers import Offer, all_offers
+from tools.hardware.speed import has_bf16
+from tools.plan import SAMPLING, TASK_TYPES, Hyper, Reason, TrainingPlan, read_plan
+from tools.plans.choice import adapters_for, method_for
+from tools.plans.data import Facts, facts_of
+from tools.plans.defaults import METRICS, Amount, Draft, draft, lora_rank
+from tools.plans.page import page
+
+OTHER_PINS = {
+    "adapter",
+    "r",
+    "alpha",
+    "dropout",
+    "target_modules",
+    "seed",
+    "eval_split",
+    "metric",
+    "teacher",
+    "push_to",
+}
+PATIENCE_MINUTES = 24 * 60  # longer than this nobody waits for a machine of his own when others can be had
+MARGIN = 1.3  # of the slow estimate, before a run is stopped
+
+
+@tool(risk="free")
+def plan_training(
+    model: str,
+    dataset: str,
+    method: str | None = None,
+    wish: str = "",
+    hardware: str | None = None,
+    max_usd: float | None = None,
+    max_minutes: float | None = None,
+    overrides: dict | None = None,
+) -> dict:
+    """Plan a training: method, LoRA or not, hyper-parameters with reasons, memory, which hardware fits, time and cost.
+
+    Nothing is started or spent. Answers "what hardware and cost for X" too: leave the dataset "".
+
+    Args:
+        model: A model id of the Hub or a local folder.
+        dataset: A dataset id or a local path; "" when only hardware and cost are asked for.
+        method: sft, dpo, grpo, kto, reward, rloo, distillation, cpt, sequence-classification, token-classification,
+            embeddings, image-classification, object-detection, vision-sft or vision-dpo; from data and wish if left out.
+        wish: What the person said, in their words.
+        hardware: "local", "jobs" (the cheapest that fits) or a flavor such as "a10g-large"; chosen if left out.
+        max_usd: What it may cost at most.
+        max_minutes: How long it may take at most.
+        overrides: Values that win over the plan's, for example {"learning_rate": 1e-4, "adapter": "none", "r": 32}.
+
+    Returns:
+        A report; `plan` is the plan as JSON for write_training_script, `reasons` says why each value was chosen, `offers`
+        lists the machines with memory, minutes, usd and, where one does not fit, the problem.
+    """
+    pins = checked(overrides or {})
+    limit("max_usd", max_usd), limit("max_minutes", max_minutes)
+    found = load(model)
+    facts = facts_of(dataset, model)
+    chosen_method, why_method = method_for(method, wish, facts)
+    offers, prices = wanted(hardware)
+    tries = []
+    for adapter, why in adapters_for(pins.get("adapter"), wish, chosen_method, found.model):
+        made, amount = draft(chosen_method, adapter, found.model, facts, pins)
+        rank, why_rank = (pins["r"], "you set it") if "r" in pins else lora_rank(chosen_method, facts.rows)
+        work = first_work(chosen_method, adapter, rank, amount, made)
+        load_ = Load(ceil(amount.rows * made.values["num_train_epochs"]), amount.mean, amount.per_step)
+        fits = fitting.fits(found.model, work, limited(load_, pins), offers, set(pins))
+        tries.append((adapter, fits))
+        best = select(fits, hardware, max_usd, max_minutes)
+        if best:
+            made.reasons[:0] = [
+                Reason(what="method", value=chosen_method, why=why_method),
+                Reason(what="adapter", value=adapter, why=why),
+            ]
+            if adapter != "none":
+                made.reasons.append(Reason(what="r", value=str(rank), why=why_rank))
+            plan = assemble(found, facts, chosen_method, adapter, rank, made, best, (max_usd, max_minutes), pins)
+            notes = notes_of(found, facts, chosen_method, best, prices)
+            return envelope.report(
+                page(plan, found.model, best, fits, notes),
+                f"Plan: {chosen_method} of {model}",
+                plan=plan.model_dump(mode="json"),
+                reasons=[one.model_dump() for one in plan.reasons],
+                offers=[told(one) for one in fits],
+                notes=[note for note in notes if note],
+            )
+    raise ToolError(nothing_fits(tries, max_usd, max_minutes))
+
+
+def checked(overrides: dict[str, Any]) -> dict[str, Any]:
+    known = {*Hyper.model_fields, *OTHER_PINS}
+    for name in overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(sorted(known))}."
+            raise ToolError(f"overrides: there is no setting {name!r}.{hint}")
+        if name in Hyper.model_fields:
+            try:  # a wrong type would fail in arithmetic long before the plan is checked
+                Hyper.model_validate(
+                    {"learning_rate": 1e-4, "per_device_train_batch_size": 1} | {name: overrides[name]}
+                )
+            except ValueError:
+                field = Hyper.model_fields[name]
+                raise ToolError(
+                    f"overrides: {name} cannot be {overrides[name]!r}. It is of type {field.annotation}."
+                ) from None
+    for name in ("r", "alpha", "seed"):
+        if name in overrides and (isinstance(overrides[name], bool) or not isinstance(overrides[name], int)):
+            raise ToolError(f"overrides: {name} must be a whole number, not {overrides[name]!r}.")
+    return dict(overrides)
+
+
+def limit(name: str, value: float | None) -> None:
+    if value is not None and value <= 0:
+        raise ToolError(f"{name} must be more than 0; leave it out for no limit.")
+
+
+def wanted(hardware: str | None) -> tuple[list[Offer], str]:
+    """The machines to consider, and where their prices come from."""
+    offers, note = all_offers()
+    if hardware is None:
+        return offers, note
+    if hardware in ("jobs", "hf-jobs"):
+        return [one for one in offers if one.where == "hf-jobs"], note
+    named = [one for one in offers if one.name == hardware.strip().lower()]
+    if not named:
+        names = [one.name for one in offers]
+        near = difflib.get_close_matches(hardware.lower(), names, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ToolError(f"Unknown hardware {hardware!r}.{hint} Use jobs or one of: {', '.join(names)}.")
+    return named, note if named[0].where != "local" else ""
+
+
+def first_work(method: str, adapter: str, rank: int, amount: Amount, made: Draft) -> Work:
+    pins = made.pinned
+    precision = {"float32": "bf16", "bfloat16": "bf16-pure"}.get(pins.get("dtype", ""), "bf16")
+    return Work(
+        method=method,
+        adapter=adapter,
+        rank=rank,
+        batch=pins.get("per_device_train_batch_size", 1),
+        accumulation=pins.get("gradient_accumulation_steps", 1),
+        length=amount.length,
+        checkpointing=pins.get("gradient_checkpointing", False),
+        generations=made.values.get("num_generations") or 0,
+        completion=made.values.get("max_completion_length") or 0,
+        precision=precision if adapter == "none" else "bf16",  # type: ignore[arg-type]
+        attention="eager" if pins.get("attn_implementation") == "eager" else "sdpa",
+    )
+
+
+def limited(load_: Load, pins: dict[str, Any]) -> Load:
+    """A number of steps the person set bounds the rows that are seen."""
+    if not pins.get("max_steps"):
+        return load_
+    return replace(load_, rows=pins["max_steps"] * load_.rows_per_step)
+
+
+def select(fits: list[Fit], hardware: str | None, max_usd: float | None, max_minutes: float | None) -> Fit | None:
+    """This machine when it does the work in time, for it costs nothing; else the cheapest that does."""
+    able = [one for one in fits if one.fits and within(one, max_usd, max_minutes)]
+    local = next((one for one in able if one.offer.where == "local"), None)
+    jobs = [one for one in able if one.offer.where != "local"]
+    if local and (hardware == "local" or not jobs or (local.minutes and local.minutes.high <= PATIENCE_MINUTES)):
+        return local
+    return min(jobs, key=lambda one: one.usd.high if one.usd else float("inf"), default=None)
+
+
+def within(one: Fit, max_usd: float | None, max_minutes: float | None) -> bool:
+    """The slow end of the range must hold; an unknown price is above every limit."""
+    in_time = max_minutes is None or bool(one.minutes and one.minutes.high <= max_minutes)
+    return in_time and (max_usd is None or bool(one.usd and one.usd.high <= max_usd))
+
+
+def nothing_fits(tries: list[tuple[str, list[Fit]]], max_usd: float | None, max_minutes: float | None) -> str:
+    able = [(adapter, one) for adapter, fits in tries for one in fits if one.fits]
+    if not able:
+        adapter, fits = tries[-1]
+        nearest = max(fits, key=lambda one: (one.offer.vram_gb * one.offer.gpus, one.offer.ram_gb))
+        return (
+            f"No machine fits (adapter {adapter}): {nearest.offer.name} {nearest.problem}. "
+            "Choose other hardware, an adapter (overrides={'adapter': 'qlora'}), a shorter max_length or a smaller model."
+        )
+    limits = [f"{max_usd:g} USD" if max_usd else "", f"{max_minutes:g} minutes" if max_minutes else ""]
+    adapter, best = min(able, key=lambda pair: pair[1].usd.high if pair[1].usd else float("inf"))
+    cost = f"up to {best.usd.high:.2f} USD and " if best.usd else ""
+    took = f"{cost}{best.minutes.high:.0f} minutes" if best.minutes else "an unknown time"
+    return (
+        f"No machine stays within {' and '.join(one for one in limits if one)}: {best.offer.name} ({adapter}) may need {took}. "
+        "Raise the limit, or set overrides max_steps, num_train_epochs or max_length lower."
+    )
+
+
+def assemble(
+    found: Found,
+    facts: Facts,
+    method: str,
+    adapter: str,
+    rank: int,
+    made: Draft,
+    best: Fit,
+    limits: tuple[float | None, float | None],
+    pins: dict[str, Any],
+) -> TrainingPlan:
+    hyper = machine_values(made, best, adapter)
+    verdict = facts.verdicts.get({"rloo": "grpo"}.get(method, method))
+    held_out = next((name for name in ("validation", "valid", "dev", "eval", "test") if facts.splits.get(name)), None)
+    held_out = pins.get("eval_split", held_out)
+    minutes, price = best.minutes, best.offer.usd_per_hour
+    most = ceil(limits[1] or max(10, (minutes.high if minutes else 60) * MARGIN))
+    cap = None if price is None else round(price * most / 60, 2)
+    return read_plan(
+        {
+            "method": method,
+            "model": {
+                "id": found.model.name,
+                "revision": found.revision,
+                "parameters": found.model.parameters,
+                "source": found.model.source,
+                "teacher": pins.get("teacher"),
+            },
+            "dataset": {
+                "id": facts.id,
+                "split": "train" if not facts.splits or "train" in facts.splits else next(iter(facts.splits)),
+                "fingerprint": facts.fingerprint,
+                "rows": facts.rows if facts.verdicts else None,
+                "mapping": verdict.mapping if verdict and verdict.verdict == "needs mapping" else None,
+            },
+            "adapter": adapter_values(method, adapter, rank, pins),
+            "hyper": hyper,
+            "seed": pins.get("seed", 42),
+            "hardware": {
+                "where": best.offer.where,
+                "name": best.offer.name,
+                "device": best.offer.device,
+                "gpu": best.offer.gpu,
+                "gpus": best.offer.gpus,
+                "spread": best.spread,
+                "usd_per_hour": price,
+            },
+            "limits": {"minutes": most, "usd": min(cap, limits[0]) if cap is not None and limits[0] else cap},
+            "outputs": {"push_to": pins.get("push_to")},
+            "eval": {
+                "split": held_out,
+                "share": None if held_out else held_out_share(facts.rows),
+                "metric": pins.get("metric", METRICS.get(method, "loss")),
+            },
+            "estimate": {
+                "memory_gb": round(best.peak.total / 2**30, 2),
+                "memory": {name: round(value / 2**30, 3) for name, value in best.peak.parts().items()},
+                "minutes": [round(minutes.low, 1), round(minutes.high, 1)] if minutes else None,
+                "usd": [round(best.usd.low, 2), round(best.usd.high, 2)] if best.usd else None,
+                "assumed": facts.assumed,
+            },
+            "reasons": [one.model_dump() for one in made.reasons],
+        }
+    )
+
+
+def machine_values(made: Draft, best: Fit, adapter: str) -> dict[str, Any]:
+    """What the machine decides: batch, accumulation, checkpointing, number format."""
+    work, offer = best.work, best.offer
+    rows = work.batch * work.accumulation * max(1, offer.gpus)
+    made.put("per_device_train_batch_size", work.batch, f"the most that fits {offer.told()}")
+    made.put("gradient_accumulation_steps", work.accumulation, f"so that a step sees {rows} rows")
+    why = "activations did not fit otherwise" if work.checkpointing else "it fits without, and is faster so"
+    made.put("gradient_checkpointing", work.checkpointing, why)
+    half = bool(offer.gpus)
+    bf16 = half and has_bf16(offer)
+    why = f"the {offer.gpu} computes in it" if half else "CPUs are not faster with 16 bits here"
+    made.put("bf16", bf16, why)
+    made.put(
+        "fp16", half and not bf16, f"the {offer.gpu} has no bf16" if half and not bf16 else "bf16 is safer, or unused"
+    )
+    loaded = "float32"
+    if half and (adapter != "none" or work.precision == "bf16-pure"):
+        loaded = "bfloat16" if bf16 else "float16"
+    whole = "all weights are learned, and small steps would be lost in 16 bits"
+    made.put(
+        "dtype", loaded, whole if loaded == "float32" and half else "the frozen weights need no more" if half else why
+    )
+    steps = max(1, ceil(made.values.get("max_steps") or 0))
+    made.values["logging_steps"] = made.pinned.get(
+        "logging_steps", 1 if steps <= 100 and "max_steps" in made.pinned else 10
+    )
+    unused = {key: value for key, value in made.pinned.items() if key in Hyper.model_fields}
+    return {key: value for key, value in (made.values | unused).items() if key in Hyper.model_fields}
+
+
+def adapter_values(method: str, adapter: str, rank: int, pins: dict[str, Any]) -> dict[str, Any]:
+    if adapter == "none":
+        return {"kind": "none"}
+    head = {"modules_to_save": ["score"]} if TASK_TYPES.get(method) == "SEQ_CLS" else {}
+    task = TASK_TYPES.get(method, "FEATURE_EXTRACTION" if method == "embeddings" else "CAUSAL_LM")
+    return {
+        "kind": adapter,
+        "r": rank,
+        "alpha": pins.get("alpha", 2 * rank),
+        "dropout": float(pins.get("dropout", 0.0)),
+        "target_modules": pins.get("target_modules", "all-linear"),
+        "task_type": task,
+        **head,
+    }
+
+
+def held_out_share(rows: int) -> float:
+    """A tenth, but no more than about a thousand rows: enough to tell a difference."""
+    return 0.1 if rows <= 10_000 else round(max(0.001, 1_000 / rows), 4)
+
+
+def notes_of(found: Found, facts: Facts, method: str, best: Fit, prices: str) -> list[str]:
+    model = found.model
+    unreached = model.experts and best.work.adapter != "none"
+    return [
+        found.note,
+        prices,
+        f"Assumed: {facts.assumed.rstrip('.')}." if facts.assumed else "",
+        f"The audit found {facts.problems} problems: see inspect_dataset({facts.id!r})." if facts.problems else "",
+        "Memory is less certain: the shape is not read from a config." if not model.exact else "",
+        "Adapters reach attention only here: the experts are fused tensors, and stay as they are." if unreached else "",
+        f"{method} needs a reward function; write_training_script takes it." if method in SAMPLING else "",
+    ]
+
+
+def told(one: Fit) -> dict[str, Any]:
+    return {
+        "name": one.offer.name,
+        "where": one.offer.where,
+        "machine": one.offer.told(),
+        "memory_gb": round(one.peak.total / 2**30, 2),
+        "fits": one.fits,
+        "problem": one.problem,
+        "spread": one.spread,
+        "minutes": [round(one.minutes.low, 1), round(one.minutes.high, 1)] if one.minutes else None,
+        "usd": [round(one.usd.low, 2), round(one.usd.high, 2)] if one.usd else None,
+        "mark": one.mark,
+    }

@@ -193,9 +193,8 @@ class Session:
             self.cancel_flag.clear()
             self.stopped_by = self.bridge.ending = None
             self.executor.cancelled = self.executor.replaced = False
-            self.emit(
-                "state", {"state": "running", "detail": {"files": {k: str(v) for k, v in self.given.inside.items()}}}
-            )
+            known = {place: str(path) for place, path in self.given.inside.items()}
+            self.emit("state", {"state": "running", "detail": {"files": known}})
             self.emit("task", {"text": task, "files": taken})
             started = time.monotonic()
             clock = self.start_clock()

@@ -49,7 +49,7 @@ def write(path: Path, rows: int) -> None:
             else:
                 messages = []
                 for turn in range(random.choice((2, 2, 2, 4, 6))):
-                    said = " ".join(random.choices(words, k=random.randint(8, 60)))
+                    said = " ".join(random.choices(words, k=random.randint(6, 42)))
                     messages.append({"role": ("user", "assistant")[turn % 2], "content": said})
                 if number % 1000 == 500:
                     messages[0]["content"] += f" write to {words[number % 20_000]}@mail.{words[7]}.com"

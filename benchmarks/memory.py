@@ -1,8 +1,8 @@
 """The plan's memory estimate beside the measured peak of twelve small trainings on the CPU, each in a fresh process.
 
 Measured is the highest resident memory of the process, less what it held after its imports and before the model.
-Random Qwen3 models, three optimizer steps (the heap grows in the first ones), one thread. It proves the CPU side of the estimate in fp32; what differs on a
-GPU (bf16, its allocator) follows the same formulas and is not measured here.
+Random Qwen3 models, one thread, three optimizer steps (the heap still grows in the first ones). It proves the CPU side
+of the estimate in fp32; a GPU follows the same formulas in bf16, with an allocator of its own, and is not measured here.
 
     python -m benchmarks.memory [name…]
 """
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.table import Row, show

@@ -7,8 +7,6 @@ alone. Only mappings written here run on this machine: a mapping of your own bel
 from tools import envelope
 from tools.declare import tool
 
-__all__ = ["inspect_dataset"]
-
 
 @tool(risk="free")
 def inspect_dataset(
@@ -39,3 +37,40 @@ def inspect_dataset(
     measured = facts["lengths"]
     picture = envelope.plot("Token lengths", lengths.picture(measured)) if measured else None
     return envelope.report(report.markdown(facts), f"Dataset {path}", **facts, picture=picture)
+
+
+@tool(risk="free")
+def prepare_dataset(
+    path: str,
+    method: str | None = None,
+    cures: list[dict] | None = None,
+    mapping: dict[str, str] | None = None,
+    out: str | None = None,
+    split: str | None = None,
+    seed: int = 0,
+) -> dict:
+    """Write a dataset in the form a method trains on, with cures applied: parquet files and a manifest.
+
+    The same input, cures and seed give the same bytes. The source stays as it is.
+
+    Args:
+        path: As for inspect_dataset.
+        method: What it is for; left out: what the data is made for.
+        cures: What inspect_dataset proposed, such as [{"do": "dedupe"}, {"do": "split", "validation": 0.1}]. Left out:
+            drop_broken, drop_empty, dedupe, split. Others: dedupe_near, drop_long (max_tokens, tokenizer), mask,
+            drop_private, drop_leaks, balance (most), sample (rows). They work in a fixed order.
+        mapping: Columns by role where the names are not understood, such as {"prompt": "q", "completion": "a"}.
+        out: The folder to write; left out: named after data and method, in the working folder.
+        split: Take only this split.
+        seed: For sample, balance and split.
+
+    Returns:
+        A report with `folder`, `files` (rows, bytes, sha256), `rows_in`, `dropped`, `changed`, `mapping`, `manifest`.
+    """
+    from tools.data import prepare, report
+
+    folder, manifest = prepare.prepare(path, method, cures, mapping, out, split, seed)
+    told = {name: manifest[name] for name in ("files", "rows_in", "dropped", "changed", "mapping", "method", "labels")}
+    shown = report.prepared(str(folder), manifest)
+    where = str(folder / prepare.MANIFEST)
+    return envelope.report(shown, f"Prepared {path}", folder=str(folder), manifest=where, **told)

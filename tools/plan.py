@@ -186,7 +186,7 @@ def contradictions(plan: TrainingPlan) -> Any:
             hyper.num_generations
         ):
             yield (
-                f"batch x accumulation x GPUs is {rows}, which num_generations={hyper.num_generations} does not divide; "
+                f"batch x accumulation x GPUs is {rows}, not a multiple of num_generations={hyper.num_generations}; "
                 "change one of them"
             )
     if plan.method == "kto" and hyper.per_device_train_batch_size < 2:

@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any
 
 from tools import envelope
-from tools.context import ToolError
+from tools.context import ToolError, here
 from tools.declare import tool
 from tools.hardware import fit as fitting
 from tools.hardware.fit import Fit, Load
@@ -35,7 +35,8 @@ OTHER_PINS = {
     "teacher",
     "push_to",
 }
-PATIENCE_MINUTES = 24 * 60  # longer than this nobody waits for a machine of his own when others can be had
+PATIENCE_MINUTES = 24 * 60  # how long one waits for the own machine when others can be had
+PATIENCE_ALONE_MINUTES = 7 * 24 * 60  # and without an account
 MARGIN = 1.3  # of the slow estimate, before a run is stopped
 
 
@@ -58,7 +59,7 @@ def plan_training(
         model: A model id of the Hub or a local folder.
         dataset: A dataset id or a local path; "" when only hardware and cost are asked for.
         method: sft, dpo, grpo, kto, reward, rloo, distillation, cpt, sequence-classification, token-classification,
-            embeddings, image-classification, object-detection, vision-sft or vision-dpo; from data and wish if left out.
+            embeddings, image-classification, object-detection, vision-sft or vision-dpo. Left out: from data and wish.
         wish: What the person said, in their words.
         hardware: "local", "jobs" (the cheapest that fits) or a flavor such as "a10g-large"; chosen if left out.
         max_usd: What it may cost at most.
@@ -66,8 +67,8 @@ def plan_training(
         overrides: Values that win over the plan's, for example {"learning_rate": 1e-4, "adapter": "none", "r": 32}.
 
     Returns:
-        A report; `plan` is the plan as JSON for write_training_script, `reasons` says why each value was chosen, `offers`
-        lists the machines with memory, minutes, usd and, where one does not fit, the problem.
+        A report; `plan` is the plan as JSON for write_training_script, `reasons` says why each value was chosen,
+        `offers` lists the machines with memory, minutes, usd and, where one does not fit, the problem.
     """
     pins = checked(overrides or {})
     limit("max_usd", max_usd), limit("max_minutes", max_minutes)
@@ -83,7 +84,7 @@ def plan_training(
         load_ = Load(ceil(amount.rows * made.values["num_train_epochs"]), amount.mean, amount.per_step)
         fits = fitting.fits(found.model, work, limited(load_, pins), offers, set(pins))
         tries.append((adapter, fits))
-        best = select(fits, hardware, max_usd, max_minutes)
+        best = select(fits, max_usd, max_minutes)
         if best:
             made.reasons[:0] = [
                 Reason(what="method", value=chosen_method, why=why_method),
@@ -173,12 +174,13 @@ def limited(load_: Load, pins: dict[str, Any]) -> Load:
     return replace(load_, rows=pins["max_steps"] * load_.rows_per_step)
 
 
-def select(fits: list[Fit], hardware: str | None, max_usd: float | None, max_minutes: float | None) -> Fit | None:
+def select(fits: list[Fit], max_usd: float | None, max_minutes: float | None) -> Fit | None:
     """This machine when it does the work in time, for it costs nothing; else the cheapest that does."""
     able = [one for one in fits if one.fits and within(one, max_usd, max_minutes)]
     local = next((one for one in able if one.offer.where == "local"), None)
     jobs = [one for one in able if one.offer.where != "local"]
-    if local and (hardware == "local" or not jobs or (local.minutes and local.minutes.high <= PATIENCE_MINUTES)):
+    patience = PATIENCE_MINUTES if here().hf_token else PATIENCE_ALONE_MINUTES
+    if local and (not jobs or (local.minutes and local.minutes.high <= patience)):
         return local
     return min(jobs, key=lambda one: one.usd.high if one.usd else float("inf"), default=None)
 
@@ -196,14 +198,15 @@ def nothing_fits(tries: list[tuple[str, list[Fit]]], max_usd: float | None, max_
         nearest = max(fits, key=lambda one: (one.offer.vram_gb * one.offer.gpus, one.offer.ram_gb))
         return (
             f"No machine fits (adapter {adapter}): {nearest.offer.name} {nearest.problem}. "
-            "Choose other hardware, an adapter (overrides={'adapter': 'qlora'}), a shorter max_length or a smaller model."
+            "Choose other hardware, overrides={'adapter': 'qlora'}, a shorter max_length or a smaller model."
         )
     limits = [f"{max_usd:g} USD" if max_usd else "", f"{max_minutes:g} minutes" if max_minutes else ""]
     adapter, best = min(able, key=lambda pair: pair[1].usd.high if pair[1].usd else float("inf"))
     cost = f"up to {best.usd.high:.2f} USD and " if best.usd else ""
     took = f"{cost}{best.minutes.high:.0f} minutes" if best.minutes else "an unknown time"
     return (
-        f"No machine stays within {' and '.join(one for one in limits if one)}: {best.offer.name} ({adapter}) may need {took}. "
+        f"No machine stays within {' and '.join(one for one in limits if one)}: "
+        f"{best.offer.name} ({adapter}) may need {took}. "
         "Raise the limit, or set overrides max_steps, num_train_epochs or max_length lower."
     )
 
@@ -283,23 +286,23 @@ def machine_values(made: Draft, best: Fit, adapter: str) -> dict[str, Any]:
     why = "activations did not fit otherwise" if work.checkpointing else "it fits without, and is faster so"
     made.put("gradient_checkpointing", work.checkpointing, why)
     half = bool(offer.gpus)
-    bf16 = half and has_bf16(offer)
-    why = f"the {offer.gpu} computes in it" if half else "CPUs are not faster with 16 bits here"
-    made.put("bf16", bf16, why)
-    made.put(
-        "fp16", half and not bf16, f"the {offer.gpu} has no bf16" if half and not bf16 else "bf16 is safer, or unused"
-    )
-    loaded = "float32"
-    if half and (adapter != "none" or work.precision == "bf16-pure"):
-        loaded = "bfloat16" if bf16 else "float16"
-    whole = "all weights are learned, and small steps would be lost in 16 bits"
-    made.put(
-        "dtype", loaded, whole if loaded == "float32" and half else "the frozen weights need no more" if half else why
-    )
-    steps = max(1, ceil(made.values.get("max_steps") or 0))
-    made.values["logging_steps"] = made.pinned.get(
-        "logging_steps", 1 if steps <= 100 and "max_steps" in made.pinned else 10
-    )
+    if not half:
+        made.put("bf16", False, "CPUs are not faster with 16 bits")
+        made.put("dtype", "float32", "CPUs compute in it")
+    elif work.precision == "bf16-pure":
+        made.put("bf16", False, "no autocast: weights, gradients and optimizer are in bf16 already")
+        made.put("dtype", "bfloat16", "weights learned in fp32 did not fit; small steps may be lost")
+    else:
+        bf16 = has_bf16(offer)
+        made.put(
+            "bf16" if bf16 else "fp16", True, f"the {offer.gpu} computes in it{'' if bf16 else ' and has no bf16'}"
+        )
+        if adapter == "none":
+            made.put("dtype", "float32", "all weights are learned, and small steps would be lost in 16 bits")
+        else:
+            made.put("dtype", "bfloat16" if bf16 else "float16", "the frozen weights need no more")
+    few = (made.pinned.get("max_steps") or 1_000) <= 100
+    made.values["logging_steps"] = 1 if few else 10
     unused = {key: value for key, value in made.pinned.items() if key in Hyper.model_fields}
     return {key: value for key, value in (made.values | unused).items() if key in Hyper.model_fields}
 
@@ -331,6 +334,7 @@ def notes_of(found: Found, facts: Facts, method: str, best: Fit, prices: str) ->
     return [
         found.note,
         prices,
+        "Jobs need a Hugging Face token with credit." if best.offer.where == "hf-jobs" and not here().hf_token else "",
         f"Assumed: {facts.assumed.rstrip('.')}." if facts.assumed else "",
         f"The audit found {facts.problems} problems: see inspect_dataset({facts.id!r})." if facts.problems else "",
         "Memory is less certain: the shape is not read from a config." if not model.exact else "",

@@ -7,10 +7,24 @@ import ast
 import difflib
 import functools
 import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 PLACES = ("trl", "transformers", "peft")
 WATCHED = ("Config", "Trainer", "TrainingArguments")
+
+
+def checked_apart(text: str) -> list[str]:
+    """The check in a process of its own, so that the caller does not carry torch for ever after."""
+    command = [sys.executable, "-m", "tools.signatures"]
+    top = Path(__file__).parent.parent
+    ended = subprocess.run(command, cwd=top, input=text, capture_output=True, text=True, timeout=120, check=False)
+    if ended.returncode:
+        raise RuntimeError(f"the check of the script's arguments failed: {ended.stderr[-1000:]}")
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
 def wrong_arguments(tree: ast.Module) -> list[str]:
@@ -58,3 +72,7 @@ def parameters(module: str, name: str) -> frozenset[str] | None:
     if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in given.values()):
         return None
     return frozenset(given)
+
+
+if __name__ == "__main__":
+    print(json.dumps(wrong_arguments(ast.parse(sys.stdin.read()))))

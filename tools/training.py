@@ -17,7 +17,7 @@ from tools import envelope
 from tools.context import ToolError, here
 from tools.declare import tool
 from tools.plan import VISION, TrainingPlan, read_plan
-from tools.signatures import wrong_arguments
+from tools.signatures import checked_apart
 
 SKILLS = Path(__file__).parent.parent / "skills"
 BEGIN, END = "# --- the plan: change what you like ---\n", "# --- end of the plan ---\n"
@@ -77,10 +77,10 @@ def render(plan: TrainingPlan, name: str) -> str:
     if plan.adapter.kind == "qlora":
         text = text.replace('  "trackio==', '  "bitsandbytes==0.50.0",\n  "trackio==', 1)
     try:
-        tree = ast.parse(text)
+        ast.parse(text)
     except SyntaxError as error:
         raise ToolError(f"The script would not be Python: {error}. Correct dataset.mapping.") from None
-    if wrong := wrong_arguments(tree):
+    if wrong := checked_apart(text):
         raise ToolError("The script does not fit the installed libraries: " + " ".join(wrong))
     return text
 
@@ -177,7 +177,7 @@ def filled(block: str, told: dict[str, Any], mapping: str | None) -> str:
 
 
 def with_mapping(block: str, mapping: str | None) -> str:
-    """The plan's own functions in place of the script's examples of the same name; without any the rows fit as they are."""
+    """The plan's functions in place of the script's examples of the same name; without any the rows fit as they are."""
     code = (mapping or 'def to_rows(row):\n    """The rows fit as they are."""\n    return [row]').strip("\n")
     named = functions(code)
     if "to_rows" not in named:

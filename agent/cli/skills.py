@@ -1,4 +1,4 @@
-"""`skills`: list and show them, check them by the standard, add them from elsewhere, remove, start and pack them.
+"""`skills`: list and show them, check them by the standard and by their cases, add, remove, start and pack them.
 
 Only the arguments are read and the outcome is shown here; the work is done in `agent.skills`.
 """
@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.opening import count, positive
 from agent.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ def add(commands: Any) -> None:
     verb.add_argument("folders", metavar="FOLDER", nargs="+", type=Path, help="a skill, or a folder of skills")
     verb.add_argument("--json", action="store_true", help="print JSON")
     verb.set_defaults(run=validate)
+
+    verb = verbs.add_parser("check", help="run a skill's eval cases once each and say which checks hold")
+    verb.add_argument("name")
+    verb.add_argument("--case", metavar="ID", action="append", help="only this case; may be given again")
+    verb.add_argument("--model", metavar="SPEC", help="auto, recipes, a URL, ollama/NAME, hf/ORG/NAME, …")
+    verb.add_argument("--max-minutes", type=positive, metavar="N", help="end a case after so long (default: 15)")
+    verb.add_argument("--max-steps", type=count, metavar="N", help="end a case after so many steps (default: 20)")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.set_defaults(run=check)
 
     add_changes(verbs)
 
@@ -173,6 +183,12 @@ def validate(args: argparse.Namespace) -> int:
             for text in texts:
                 print(f"  {kind.removesuffix('s')}: {text}")
     return INVALID if bad else 0
+
+
+def check(args: argparse.Namespace) -> int:
+    from agent.cli.skills_check import check as run_cases
+
+    return run_cases(args)
 
 
 def add_skill(args: argparse.Namespace) -> int:

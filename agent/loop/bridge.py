@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import copy_context
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -29,6 +30,7 @@ LARGEST_ARGUMENTS = 32 * 1024 * 1024
 LARGEST_RESULT = 64 * 1024 * 1024
 LARGEST_SHOWN = 200_000
 MOST_AT_ONCE = 16
+PROGRESS_EVERY = 0.5
 log = logging.getLogger(__name__)
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -150,7 +152,7 @@ class Bridge:
         )
         decision = self.allowed(request)
         if not request.gated:
-            return self.run(tool, arguments)
+            return self.run(number, tool, arguments)
         if not decision.execute:
             if decision.finished:
                 return decision.result
@@ -189,7 +191,7 @@ class Bridge:
             if slot.state != "new":
                 return self.not_again(request, slot)
             try:
-                result = self.run(tool, arguments)
+                result = self.run(request.id, tool, arguments)
             except ToolError:
                 slot.abandon()
                 self.emit("approval", self.gate.settle(request.id, 0.0))
@@ -213,10 +215,22 @@ class Bridge:
             raise ToolError(unknown)
         return slot.result
 
-    def run(self, tool: Tool, arguments: dict[str, Any]) -> Any:
+    def run(self, number: str, tool: Tool, arguments: dict[str, Any]) -> Any:
         self.context.check()
-        with inside(self.context):
+        with inside(replace(self.context, progress=self.progress(number))):
             return tool.function(**arguments)
+
+    def progress(self, number: str) -> Callable[[float | None, str], None]:
+        """What a tool tells while it works, as events, at most two a second."""
+        told_at = 0.0
+
+        def tell(done: float | None, text: str) -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= PROGRESS_EVERY:
+                told_at = time.monotonic()
+                self.emit("job", {"id": number, "state": "running", "progress": done, "detail": text})
+
+        return tell
 
     # -- from the person ---------------------------------------------------------------------------------------------
 

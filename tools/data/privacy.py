@@ -14,7 +14,7 @@ IP = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 DOMAIN = re.compile(r"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b")
 MAILBOX = re.compile(r"[A-Za-z0-9._%+-]+\Z")
 PHONE = re.compile(r"\+\d[\d ().-]{7,18}|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}")
-IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
+IBAN = re.compile(r"[0-9]{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
 EXAMPLES = ("example.com", "example.org", "example.net", "test.com", "domain.com", "email.com")
 KEYS: list[tuple[str, re.Pattern[str]]] = [
     ("hf_", re.compile(r"\bhf_[A-Za-z0-9]{30,}")),
@@ -47,8 +47,9 @@ def find(text: str) -> Iterator[tuple[str, int, int]]:
         if stands_alone(text, start, end) and (kind := number_kind(text[start:end])):
             yield kind, start, end
     for match in IBAN.finditer(text):
-        if stands_alone(text, *match.span()) and valid_iban(match[0]):
-            yield "bank account", match.start(), match.end()
+        start, end = max(0, match.start() - 2), match.end()
+        if text[start : start + 2].isupper() and stands_alone(text, start, end) and valid_iban(text[start:end]):
+            yield "bank account", start, end
     for literal, pattern in KEYS:
         if literal in text:
             for match in pattern.finditer(text):

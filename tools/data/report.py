@@ -113,3 +113,14 @@ def size(count: int) -> str:
             return f"{count:,.0f} {unit}"
         count = count / 1000  # type: ignore[assignment]
     return f"{count:,.1f} GB"
+
+
+def prepared(folder: str, manifest: dict[str, Any]) -> str:
+    """What was written and what was lost on the way."""
+    lines = [f"`{folder}`, for {TITLES[manifest['method']]}: {manifest['rows_in']:,} rows read.", ""]
+    lines += [f"- {name}: {one['rows']:,} rows, {size(one['bytes'])}" for name, one in manifest["files"].items()]
+    lines += [f"- dropped by {name}: {count:,}" for name, count in manifest["dropped"].items()]
+    lines += [f"- changed by {name}: {count:,}" for name, count in manifest["changed"].items()]
+    names = ", ".join(f'"{name.removesuffix(".parquet")}": "{folder}/{name}"' for name in manifest["files"])
+    load = f'load_dataset("parquet", data_files={{{names}}})'
+    return "\n".join([*lines, "", f"```python\nfrom datasets import load_dataset\n\ndata = {load}\n```"])

@@ -1,1 +1,1 @@
-"""What a training needs and where it fits: the model's size, memory, speed, and the machines on offer. No training here."""
+"""What a training needs and where it fits: the model's size, memory, speed, and the machines on offer. Trains nothing."""

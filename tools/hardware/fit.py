@@ -1,7 +1,7 @@
 """Which machines a training fits, with time and cost as ranges; the cheapest and the fastest of them are marked.
 
-For each machine the settings are eased in a fixed order until it fits: checkpointing, smaller batches with more
-accumulation, 16-bit weights for a full fine-tune, and at last the model spread over several GPUs.
+For each machine the settings are eased in a fixed order until it fits: smaller batches with more accumulation,
+checkpointing, 16-bit weights for a full fine-tune, and at last the model spread over several GPUs.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from tools.hardware.speed import Range, has_bf16, start_minutes, tokens_per_seco
 GPU_USABLE = 0.92  # drivers and the display take some, and an allocator that is quite full fails
 RAM_USABLE = 0.90
 LARGEST_BATCH = 16
+SMALLEST_BATCH = 4  # rows per forward pass, below which checkpointing is tried first
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def on(model: Model, work: Work, load: Load, offer: Offer, pinned: set[str]) -> 
     refused = impossible(work, offer)
     tried = [(one, peak(model, one)) for one in eased(work, load, offer, pinned)]
     for one, needed in tried:
-        if not refused and not (missing := lacking(needed, offer)):
+        if not refused and not lacking(needed, offer):
             return timed(model, Fit(offer, one, needed, ""), load)
     one, needed = min(tried, key=lambda pair: pair[1].total)
-    return Fit(offer, one, needed, refused or missing)
+    return Fit(offer, one, needed, refused or lacking(needed, offer))
 
 
 def impossible(work: Work, offer: Offer) -> str:
@@ -106,8 +107,10 @@ def eased(work: Work, load: Load, offer: Offer, pinned: set[str]) -> Iterator[Wo
     spreads = [1] + ([offer.gpus] if offer.gpus > 1 else [])
     for precision in precisions:
         for gpus in spreads:
-            for batch, accumulation in batches(work, load, offer, pinned):
-                for checkpointing in checkpointings(work, pinned):
+            for checkpointing in checkpointings(work, pinned):
+                for batch, accumulation in batches(work, load, offer, pinned):
+                    if batch < SMALLEST_BATCH and not checkpointing and "gradient_checkpointing" not in pinned:
+                        break  # from here on computing activations anew is the smaller loss
                     yield work.but(
                         precision=precision,
                         device=offer.device,

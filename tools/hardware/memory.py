@@ -26,8 +26,8 @@ TILES_CPU = 8.25  # without Triton the tile's gradient is made of seven more ten
 TILES_GPU = 1.0
 NF4 = 0.5 + 1 / 64 + 1 / 256  # four bits and the doubly quantized scales, per parameter
 CPU_OVERHEAD = 90 * 2**20  # what the libraries load and allocate after their import, in a run without a model
-# glibc gives buffers below this size from its heap, and what is freed there stays with the process: after a few steps the
-# gaps between activations are this share of them (35 to 65 % seen when such buffers are forced out of the heap)
+# glibc gives buffers below this size from its heap, and what is freed there stays with the process: after a few
+# steps the gaps between activations are this share of them (35 to 65 % less where such buffers bypass the heap)
 HEAP_BELOW, HEAP_GAPS = 32 * 2**20, 0.4
 CUDA_OVERHEAD = 1.2 * 2**30  # context, cuBLAS workspaces, kernels
 CUDA_SLACK = 1.08  # the caching allocator's gaps

@@ -158,7 +158,7 @@ def by_layout(config: dict[str, Any], name: str, source: str) -> Model:
     total, vision = 0, 0
     for path, parameter in laid_out.named_parameters():  # a tied tensor comes once
         total += parameter.numel()
-        vision += parameter.numel() if "vis" in path.split(".lm_head")[0].lower() and text is not known else 0
+        vision += parameter.numel() if "vis" in path.lower() and text is not known else 0
     in_experts = sum(p.numel() for path, p in laid_out.named_parameters() if ".experts." in path and p.dim() >= 2)
     experts = first(text, "num_experts", "num_local_experts", "n_routed_experts") or 0
     chosen = first(text, "num_experts_per_tok", "top_k_experts") or experts
@@ -177,7 +177,7 @@ def by_layout(config: dict[str, Any], name: str, source: str) -> Model:
         heads=heads,
         kv_heads=first(text, "num_key_value_heads") or heads,
         head_dim=first(text, "head_dim") or shape["hidden"] // heads,
-        width=chosen * expert_width if experts and expert_width else width,
+        width=chosen * (expert_width or width) if experts else width,
         vocab=int(getattr(text, "vocab_size", 0) or 0),
         gated=any("gate_proj" in path or "gate_up_proj" in path for path, _ in laid_out.named_parameters()),
         tied=bool(head is not None and head.weight is laid_out.get_input_embeddings().weight),
@@ -193,8 +193,11 @@ def by_layout(config: dict[str, Any], name: str, source: str) -> Model:
 
 def linear_shapes(laid_out: Any, head: Any) -> Iterator[tuple[int, int, int]]:
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
     for module in laid_out.modules():
+        if isinstance(module, Conv1D):  # GPT-2's name for a linear layer
+            yield module.nx, module.nf, 1
         if isinstance(module, nn.Linear) and module is not head:
             yield module.in_features, module.out_features, 1
 

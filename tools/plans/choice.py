@@ -1,4 +1,4 @@
-"""Which method and which adapter: from what was asked, what the data is, and how large the model is. Each with a reason."""
+"""Which method and which adapter: from what was asked, what the data is, and the model's size. Each with a reason."""
 
 import difflib
 import re

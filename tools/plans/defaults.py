@@ -1,4 +1,4 @@
-"""The hyper-parameters before a machine is chosen, each with its reason: from the method, the model's and the data's size."""
+"""The hyper-parameters before a machine is chosen, each with its reason, from method, model and data."""
 
 from dataclasses import dataclass, field
 from math import ceil
@@ -167,7 +167,6 @@ def step_rows(method: str, amount: Amount, epochs: float) -> tuple[int, str]:
         wanted, why = STEP_ROWS[method], "usual for the method"
     else:
         target = 65_536 if method == "cpt" else 16_384
-        wanted = max(8, min(64, 2 ** round((target / max(1, amount.mean)) ** 0.5).bit_length()))
         wanted = power(target / max(1, amount.mean), 8, 64)
         why = f"about {target:,} tokens a step with {amount.mean:,} per row"
     most = power(amount.rows * epochs / LEAST_STEPS, 2, wanted)
@@ -184,7 +183,7 @@ def power(value: float, least: int, most: int) -> int:
 def rate(method: str, adapter: str, model: Model) -> tuple[float, str]:
     whole, with_adapter = RATES[method]
     if adapter != "none":
-        return with_adapter, f"usual for {method} with an adapter, ten times that of all weights or so"
+        return with_adapter, f"usual for {method} with an adapter; all weights take about a tenth"
     if model.parameters < TINY:
         return (
             whole * 10,

@@ -133,9 +133,9 @@ class Measured:
     def __init__(self, tokenizer, held_out):
         some = held_out.select(range(min(len(held_out), 4 if REHEARSAL else EVAL_ROWS))) if held_out else []
         self.tokenizer, self.pairs = tokenizer, [preference(row) for row in some]
-        told = [
-            dict(zip(("prompt", "reference", "rejected"), (shown(as_text(one)) for one in pair))) for pair in self.pairs
-        ]
+        names = ("prompt", "reference", "rejected")
+        texts = [[shown(as_text(one)) for one in pair] for pair in self.pairs]
+        told = [dict(zip(names, three, strict=True)) for three in texts]
         self.evaluation = Evaluation("preference_accuracy", True, told)
 
     def by(self, when, model):
@@ -145,7 +145,8 @@ class Measured:
         rejected = losses(model, self.tokenizer, [(prompt, bad) for prompt, _, bad in self.pairs], MAX_LENGTH)
         margin = [bad - good for (good, _), (bad, _) in zip(chosen, rejected, strict=True)]
         begun = margin if when == "before" else self.evaluation.told["before"]["margin"]
-        loss = [math.log1p(math.exp(-BETA * (now - then))) for now, then in zip(margin, begun, strict=True)]
+        gain = [BETA * (now - then) for now, then in zip(margin, begun, strict=True)]
+        loss = [max(-one, 0) + math.log1p(math.exp(-abs(one))) for one in gain]
         right = [float(a / max(1, n) < b / max(1, m)) for (a, n), (b, m) in zip(chosen, rejected, strict=True)]
         self.evaluation.record(when, preference_accuracy=right, loss=loss, margin=margin)
 

@@ -71,7 +71,11 @@ def map_rows(rows, to_rows, needed):
 
     def batch(columns):
         names = list(columns)
-        made = [one for values in zip(*columns.values(), strict=True) for one in made_of(dict(zip(names, values)))]
+        made = [
+            one
+            for values in zip(*columns.values(), strict=True)
+            for one in made_of(dict(zip(names, values, strict=True)))
+        ]
         return {key: [row.get(key) for row in made] for key in first}
 
     kept = rows.map(batch, batched=True, remove_columns=rows.column_names)

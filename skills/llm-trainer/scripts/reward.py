@@ -122,9 +122,9 @@ class Measured:
     def __init__(self, tokenizer, held_out):
         some = held_out.select(range(min(len(held_out), 4 if REHEARSAL else EVAL_ROWS))) if held_out else []
         self.tokenizer, self.pairs = tokenizer, [preference(row) for row in some]
-        told = [
-            dict(zip(("prompt", "reference", "rejected"), (shown(as_text(one)) for one in pair))) for pair in self.pairs
-        ]
+        names = ("prompt", "reference", "rejected")
+        texts = [[shown(as_text(one)) for one in pair] for pair in self.pairs]
+        told = [dict(zip(names, three, strict=True)) for three in texts]
         self.evaluation = Evaluation("accuracy", True, told)
 
     def by(self, when, model):

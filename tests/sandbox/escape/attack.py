@@ -61,7 +61,7 @@ def inside(box: Sandbox, code: str, *arguments: object, may_end: bool = False) -
     """`may_end`: the attack may cost the attacker its sandbox."""
     command = shlex.join([PYTHON, "-I", "-c", RUNNER, code, *map(str, arguments)])
     try:
-        return last_line(box.commands.run(f"{command} || echo held: exit $?", timeout=30).stdout)
+        return last_line(box.commands.run(f"{command} || echo held: exit $?", timeout=100).stdout)
     except (SandboxException, httpcore.NetworkError, httpcore.ProtocolError) as error:
         if not may_end or box.is_running():
             raise
@@ -72,7 +72,7 @@ def outside(code: str, *arguments: object, user: int) -> str:
     drop = {"user": user, "group": user, "extra_groups": []} if user != os.geteuid() else {}
     command = [PYTHON, "-I", "-c", RUNNER, code, *map(str, arguments)]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, cwd="/", check=False, **drop
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150, cwd="/", check=False, **drop
     )
     return last_line(done.stdout) or f"held: exit {done.returncode} {done.stderr[-300:]}"
 

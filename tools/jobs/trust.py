@@ -1,0 +1,90 @@
+"""May this training script run on the host, outside of any jail?
+
+Only when it is word for word what its plan renders to, and the plan brings nothing but constants and a mapping that
+merely reads and rearranges a row. Everything else is generated code and belongs into a sandbox, unless a person takes
+it upon themselves. The mapping is judged by what it may name: a few pure functions and methods, nothing private, nothing
+that the rest of the script defines.
+"""
+
+import ast
+import builtins
+import symtable
+from pathlib import Path
+
+from tools.context import ToolError
+from tools.plan import read_plan
+from tools.training import BEGIN, END, render
+
+MODULES = {"json", "math", "re"}
+FUNCTIONS = {"abs", "all", "any", "bool", "dict", "enumerate", "filter", "float", "int", "isinstance", "len", "list", "map"}
+FUNCTIONS |= {"max", "min", "range", "repr", "reversed", "round", "set", "sorted", "str", "sum", "tuple", "zip", *MODULES}
+METHODS = {"append", "capitalize", "casefold", "count", "dumps", "endswith", "extend", "find", "findall", "fullmatch", "get"}
+METHODS |= {"group", "index", "insert", "isdigit", "items", "join", "keys", "loads", "lower", "lstrip", "match", "partition"}
+METHODS |= {"pop", "removeprefix", "removesuffix", "replace", "rpartition", "rsplit", "rstrip", "search", "setdefault"}
+METHODS |= {"split", "splitlines", "startswith", "strip", "sub", "title", "update", "upper", "values"}
+NEVER = (ast.ClassDef, ast.AsyncFunctionDef, ast.Global, ast.Nonlocal, ast.ImportFrom, ast.With, ast.Await, ast.Delete)
+
+
+def distrust(folder: Path) -> str | None:
+    """Why the script of a run must not run on the host, or None when it may."""
+    text = (folder / "train.py").read_text(encoding="utf-8")
+    try:
+        meant = render(read_plan((folder / "plan.json").read_text(encoding="utf-8")), folder.name)
+    except (ToolError, OSError) as error:
+        return f"its plan renders no script to compare it with ({str(error).splitlines()[0]})"
+    if text != meant:
+        return "train.py is not what its plan renders to: it was edited"
+    return foreign(text)
+
+
+def foreign(text: str) -> str | None:
+    """What in the plan's part of a rendered script is more than constants and a pure mapping."""
+    head, _, rest = text.partition(BEGIN)
+    block, _, body = rest.partition(END)
+    own = taken(head) | taken(body)
+    code = []
+    for node in ast.parse(block).body:
+        if isinstance(node, ast.Assign) and is_literal(node.value):
+            continue
+        if isinstance(node, ast.FunctionDef) and node.name == "reward":
+            return "its plan brings a reward function of its own"
+        code.append(node)
+    return impure(ast.Module(code, []), own)
+
+
+def is_literal(value: ast.expr) -> bool:
+    try:
+        ast.literal_eval(value)
+    except ValueError:
+        return False
+    return True
+
+
+def taken(text: str) -> set[str]:
+    """Names a module binds, by whatever means."""
+    return {one.get_name() for one in symtable.symtable(text, "script", "exec").get_symbols()}
+
+
+def impure(code: ast.Module, own: set[str]) -> str | None:
+    for node in ast.walk(code):
+        if isinstance(node, NEVER) or getattr(node, "decorator_list", None):
+            return f"its mapping holds a {type(node).__name__}"
+        if isinstance(node, ast.Import) and any(one.name not in MODULES or one.asname for one in node.names):
+            return f"its mapping imports {node.names[0].name}"
+        if isinstance(node, ast.Attribute) and node.attr not in METHODS:
+            return f"its mapping uses .{node.attr}"
+    table = symtable.symtable(ast.unparse(code), "mapping", "exec")
+    made = {one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported()}
+    if clash := (made - MODULES - {"mapping"}) & (own | set(dir(builtins))):
+        return f"its mapping defines {', '.join(sorted(clash))}, which the script has too"
+    for name in outside(table):
+        if name not in FUNCTIONS | made:
+            return f"its mapping names {name}"
+    return None
+
+
+def outside(table: symtable.SymbolTable) -> set[str]:
+    """What the functions below a table look up in the module or among the builtins."""
+    top = table.get_type() == "module"
+    found = {one.get_name() for one in table.get_symbols() if one.is_referenced() and (top or one.is_global())}
+    return found.union(*(outside(child) for child in table.get_children()))

@@ -172,9 +172,11 @@ class Session:
         if self.sandbox_id:
             try:
                 sandbox = open_sandbox(self.settings, sandbox_id=self.sandbox_id)
-                if sandbox.remote.is_running():
+                if sandbox.alive():
                     return sandbox
             except SandboxGone:
+                pass
+            if not self.executor.replaced:  # in the middle of a turn the executor tells it
                 self.notes.append(NEW_SANDBOX)
         sandbox = open_sandbox(self.settings, metadata={"session": self.id})
         self.skills_inside.clear()
@@ -189,6 +191,7 @@ class Session:
         if not task.strip():
             raise UserError("The task is empty. Say what you want.")
         with self.turn_lock:
+            self.executor.forget_dead()
             taken = self.given.take([*files, *self.given.named(task, files)], self.executor.sandbox)
             self.cancel_flag.clear()
             self.stopped_by = self.bridge.ending = None

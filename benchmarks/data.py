@@ -79,7 +79,7 @@ def run(code: str) -> tuple[float, float]:
 
 def memory(pid: int) -> float:
     """Resident megabytes of a process and its children."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     try:
         process = psutil.Process(pid)

@@ -2,7 +2,7 @@
 
 Measured is the highest resident memory of the process, less what it held after its imports and before the model.
 Random Qwen3 models, one thread, three optimizer steps (the heap still grows in the first ones). It proves the CPU side
-of the estimate in fp32; a GPU follows the same formulas in bf16, with an allocator of its own, and is not measured here.
+of the estimate in fp32; a GPU follows the same formulas in bf16 with its own allocator, and is not measured here.
 
     python -m benchmarks.memory [name…]
 """
@@ -121,7 +121,7 @@ def build(case: Case, folder: str) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
-    config = Qwen3Config(**case.config(), num_labels=1)
+    config = Qwen3Config(**(case.config() | {"num_labels": 1}))
     kind = Qwen3ForSequenceClassification if case.method == "reward" else Qwen3ForCausalLM
     kind(config).save_pretrained(folder)
     words = {"<pad>": 0, "<end>": 1} | {f"w{at}": at for at in range(2, case.vocab)}
@@ -135,8 +135,8 @@ def train(case: Case, folder: str) -> None:
     from datasets import Dataset
     from peft import LoraConfig
 
-    parts = {name: (getattr(trl, f"{name}Trainer"), getattr(trl, f"{name}Config")) for name in (trl_name(case),)}
-    trainer_type, config_type = parts[trl_name(case)]
+    name = {"reward": "Reward"}.get(case.method, case.method.upper())
+    trainer_type, config_type = getattr(trl, f"{name}Trainer"), getattr(trl, f"{name}Config")
     before = highest()
     options: dict[str, Any] = {"max_length": case.length}
     more: dict[str, Any] = {}
@@ -158,15 +158,11 @@ def train(case: Case, folder: str) -> None:
         **options,
     )
     if case.lora:
-        task = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]} if case.method == "reward" else {}
+        task: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]} if case.method == "reward" else {}
         more["peft_config"] = LoraConfig(r=case.lora, lora_alpha=2 * case.lora, target_modules="all-linear", **task)
     trainer = trainer_type(folder, args=arguments, train_dataset=Dataset.from_list(rows(case)), **more)
     trainer.train()
     print(highest() - before)
-
-
-def trl_name(case: Case) -> str:
-    return {"reward": "Reward"}.get(case.method, case.method.upper())
 
 
 def rows(case: Case) -> list[dict[str, Any]]:
@@ -175,7 +171,7 @@ def rows(case: Case) -> list[dict[str, Any]]:
     def words(count: int, start: int) -> str:
         return " ".join(f"w{2 + (start + 7 * at) % (case.vocab - 2)}" for at in range(count))
 
-    made = []
+    made: list[dict[str, Any]] = []
     for at in range(case.batch * STEPS):
         half = case.length // 2
         match case.method:

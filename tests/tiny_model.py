@@ -8,6 +8,7 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 PLACE = Path(tempfile.gettempdir()) / f"modelsmith-tests-{os.getuid()}" / "tiny-qwen3-1"
 SPECIAL = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
@@ -43,9 +44,9 @@ def build(folder: Path) -> None:
     # TRL knows a model family by the exact text of its template
     tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
     eos, pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-    ids = {"bos_token_id": pad, "eos_token_id": eos, "pad_token_id": pad}
-    sizes = {"vocab_size": 2048, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 128}
+    ids: dict[str, Any] = {"bos_token_id": pad, "eos_token_id": eos, "pad_token_id": pad}
+    sizes: dict[str, Any] = {"vocab_size": 2048, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 128}
     config = Qwen3Config(**sizes, **heads, max_position_embeddings=2048, tie_word_embeddings=True, **ids)
     model = Qwen3ForCausalLM(config)
     model.generation_config = GenerationConfig(**ids)

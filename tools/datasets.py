@@ -18,7 +18,7 @@ def inspect_dataset(
     estimated), languages guessed on the same sample; near duplicates are found by estimated similarity.
 
     Args:
-        path: A file or folder (jsonl, json, csv, tsv, parquet, arrow, txt, also gz, zst, xz, bz2; images in folders), or a
+        path: A file or folder (jsonl, json, csv, tsv, parquet, arrow, txt; gz, zst, xz, bz2; images in folders), or a
             dataset of the Hub: "owner/name", "owner/name/subset", "hf://datasets/owner/name@revision/folder".
         method: sft, dpo, grpo, kto, reward, distillation, cpt, classification, token_classification, embeddings,
             image_classification or vision_sft. Left out: the one the data is made for. Rows are checked against it.
@@ -28,8 +28,8 @@ def inspect_dataset(
 
     Returns:
         A report with `verdicts` (method: verdict, reason, confidence, mapping as code), `problems` (each with count,
-        where, and a cure for prepare_dataset), `rows`, `splits`, `schema`, `examples`, `labels`, `languages`, `lengths`,
-        `fingerprint`, `license`, and `picture` of the lengths.
+        where, and a cure for prepare_dataset), `rows`, `splits`, `schema`, `examples`, `labels`, `languages`,
+        `lengths`, `fingerprint`, `license`, and `picture` of the lengths.
     """
     from tools.data import audit, lengths, report
 

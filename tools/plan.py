@@ -74,6 +74,8 @@ class Adapter(Part):
 
 
 class Hyper(Part):
+    """`dtype` and `attn_implementation` are for loading the model; packing and assistant_only_loss are SFT's alone."""
+
     learning_rate: float = Field(gt=0, le=1)
     num_train_epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1)  # wins over epochs
@@ -95,6 +97,7 @@ class Hyper(Part):
     beta: float | None = Field(default=None, ge=0)
     num_generations: int | None = Field(default=None, ge=2)
     max_completion_length: int | None = Field(default=None, ge=1)
+    steps_per_generation: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, gt=0)
     image_size: int | None = Field(default=None, ge=16)
     logging_steps: int = Field(default=10, ge=1)
@@ -182,17 +185,22 @@ def contradictions(plan: TrainingPlan) -> Any:
     if plan.method in SAMPLING:
         if not hyper.num_generations or not hyper.max_completion_length:
             yield f"{plan.method} needs num_generations and max_completion_length"
-        elif (rows := hyper.per_device_train_batch_size * hyper.gradient_accumulation_steps * devices) % (
-            hyper.num_generations
-        ):
+        elif generated(hyper, devices) % hyper.num_generations:
             yield (
-                f"batch x accumulation x GPUs is {rows}, not a multiple of num_generations={hyper.num_generations}; "
+                f"batch x steps_per_generation (or accumulation) x GPUs is {generated(hyper, devices)}, "
+                f"not a multiple of num_generations={hyper.num_generations}; "
                 "change one of them"
             )
     if plan.method == "kto" and hyper.per_device_train_batch_size < 2:
         yield "kto needs a per_device_train_batch_size of at least 2"
     if plan.eval.split and plan.eval.share:
         yield "eval has both a split and a share; give one"
+
+
+def generated(hyper: Hyper, devices: int) -> int:
+    """Completions that are generated together."""
+    steps = hyper.steps_per_generation or hyper.gradient_accumulation_steps
+    return hyper.per_device_train_batch_size * steps * devices
 
 
 def read_plan(value: TrainingPlan | dict[str, Any] | str) -> TrainingPlan:

@@ -4,7 +4,6 @@ Computes everything and starts nothing. Times are ranges from arithmetic, not fr
 """
 
 import difflib
-from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -71,7 +70,7 @@ def plan_training(
         `offers` lists the machines with memory, minutes, usd and, where one does not fit, the problem.
     """
     pins = checked(overrides or {})
-    limit("max_usd", max_usd), limit("max_minutes", max_minutes)
+    positive(max_usd=max_usd, max_minutes=max_minutes)
     found = load(model)
     facts = facts_of(dataset, model)
     chosen_method, why_method = method_for(method, wish, facts)
@@ -81,8 +80,7 @@ def plan_training(
         made, amount = draft(chosen_method, adapter, found.model, facts, pins)
         rank, why_rank = (pins["r"], "you set it") if "r" in pins else lora_rank(chosen_method, facts.rows)
         work = first_work(chosen_method, adapter, rank, amount, made)
-        load_ = Load(ceil(amount.rows * made.values["num_train_epochs"]), amount.mean, amount.per_step)
-        fits = fitting.fits(found.model, work, limited(load_, pins), offers, set(pins))
+        fits = fitting.fits(found.model, work, load_of(amount, made), offers, set(pins))
         tries.append((adapter, fits))
         best = select(fits, max_usd, max_minutes)
         if best:
@@ -128,9 +126,10 @@ def checked(overrides: dict[str, Any]) -> dict[str, Any]:
     return dict(overrides)
 
 
-def limit(name: str, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ToolError(f"{name} must be more than 0; leave it out for no limit.")
+def positive(**limits: float | None) -> None:
+    for name, value in limits.items():
+        if value is not None and value <= 0:
+            raise ToolError(f"{name} must be more than 0; leave it out for no limit.")
 
 
 def wanted(hardware: str | None) -> tuple[list[Offer], str]:
@@ -161,17 +160,19 @@ def first_work(method: str, adapter: str, rank: int, amount: Amount, made: Draft
         length=amount.length,
         checkpointing=pins.get("gradient_checkpointing", False),
         generations=made.values.get("num_generations") or 0,
+        generation_steps=pins.get("steps_per_generation", 0),
         completion=made.values.get("max_completion_length") or 0,
         precision=precision if adapter == "none" else "bf16",  # type: ignore[arg-type]
+        optim=pins.get("optim", "adamw_torch_fused"),
         attention="eager" if pins.get("attn_implementation") == "eager" else "sdpa",
     )
 
 
-def limited(load_: Load, pins: dict[str, Any]) -> Load:
-    """A number of steps the person set bounds the rows that are seen."""
-    if not pins.get("max_steps"):
-        return load_
-    return replace(load_, rows=pins["max_steps"] * load_.rows_per_step)
+def load_of(amount: Amount, made: Draft) -> Load:
+    """Rows seen in all: a prompt counts once per answer, and a number of steps the person set wins over epochs."""
+    steps, answers = made.pinned.get("max_steps"), made.values.get("num_generations") or 1
+    rows = steps * amount.per_step if steps else ceil(amount.rows * made.values["num_train_epochs"] * answers)
+    return Load(rows, amount.mean, amount.per_step)
 
 
 def select(fits: list[Fit], max_usd: float | None, max_minutes: float | None) -> Fit | None:
@@ -194,8 +195,11 @@ def within(one: Fit, max_usd: float | None, max_minutes: float | None) -> bool:
 def nothing_fits(tries: list[tuple[str, list[Fit]]], max_usd: float | None, max_minutes: float | None) -> str:
     able = [(adapter, one) for adapter, fits in tries for one in fits if one.fits]
     if not able:
-        adapter, fits = tries[-1]
+        gpus = any(one.offer.gpus for _, fits in tries for one in fits)
+        adapter, fits = tries[-1] if gpus else tries[0]
         nearest = max(fits, key=lambda one: (one.offer.vram_gb * one.offer.gpus, one.offer.ram_gb))
+        if adapter == "qlora" and not gpus:
+            return "QLoRA's 4-bit loading needs an NVIDIA GPU. Use overrides={'adapter': 'lora'}, or hardware='jobs'."
         return (
             f"No machine fits (adapter {adapter}): {nearest.offer.name} {nearest.problem}. "
             "Choose other hardware, overrides={'adapter': 'qlora'}, a shorter max_length or a smaller model."
@@ -226,6 +230,8 @@ def assemble(
     verdict = facts.verdicts.get({"rloo": "grpo"}.get(method, method))
     held_out = next((name for name in ("validation", "valid", "dev", "eval", "test") if facts.splits.get(name)), None)
     held_out = pins.get("eval_split", held_out)
+    if held_out and facts.splits and held_out not in facts.splits:
+        raise ToolError(f"{facts.id!r} has no split {held_out!r}. It has: {', '.join(facts.splits)}.")
     minutes, price = best.minutes, best.offer.usd_per_hour
     most = ceil(limits[1] or max(10, (minutes.high if minutes else 60) * MARGIN))
     cap = None if price is None else round(price * most / 60, 2)
@@ -281,8 +287,12 @@ def machine_values(made: Draft, best: Fit, adapter: str) -> dict[str, Any]:
     """What the machine decides: batch, accumulation, checkpointing, number format."""
     work, offer = best.work, best.offer
     rows = work.batch * work.accumulation * max(1, offer.gpus)
-    made.put("per_device_train_batch_size", work.batch, f"the most that fits {offer.told()}")
+    made.put("per_device_train_batch_size", work.batch, f"fits {offer.told()}")
     made.put("gradient_accumulation_steps", work.accumulation, f"so that a step sees {rows} rows")
+    if work.generations:
+        all_at_once = work.generation_steps in (0, work.accumulation)
+        why = "all answers of a step at once" if all_at_once else "fewer answers at once: those of a step did not fit"
+        made.put("steps_per_generation", work.generation_steps or work.accumulation, why)
     why = "activations did not fit otherwise" if work.checkpointing else "it fits without, and is faster so"
     made.put("gradient_checkpointing", work.checkpointing, why)
     half = bool(offer.gpus)

@@ -16,31 +16,37 @@ from typing import Any
 from tools import envelope
 from tools.context import ToolError, here
 from tools.declare import tool
-from tools.plan import VISION, TrainingPlan, read_plan
+from tools.plan import SAMPLING, VISION, TrainingPlan, read_plan
 from tools.signatures import checked_apart
 
 SKILLS = Path(__file__).parent.parent / "skills"
 BEGIN, END = "# --- the plan: change what you like ---\n", "# --- end of the plan ---\n"
 KIT = re.compile(r"^from (kit_\w+) import [^\n]+\n", re.MULTILINE)
 HEADER = re.compile(r"# /// script\n.*?# ///\n", re.DOTALL)
+REWARDS = {"exact_match", "math", "code", "format"}
+AS_IT_IS = 'def to_rows(row):\n    """The rows fit as they are."""\n    return [row]'
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
 @tool("free")
-def write_training_script(plan: dict, run: str | None = None) -> dict:
+def write_training_script(plan: dict, run: str | None = None, reward: str | None = None) -> dict:
     """Write the training script of a plan into a run folder, ready for `preflight`.
 
     The folder then holds train.py (one file, constants on top, free to edit), plan.json and env.lock.
 
     Args:
         plan: A training plan as plan_training makes it.
-        run: Name of the run; without it one is made from model, method and time. An existing run is written anew.
+        run: Name of the run; without it one is made from model, method and time. An untrained run is written anew.
+        reward: For grpo and rloo: exact_match, math, code, format, several as "math+format", or Python code with
+            `def reward(completions, answer, **_)` that returns one number or None per completion.
     """
-    checked = read_plan(plan)
+    checked = rewarded(read_plan(plan), reward)
     name = run or new_name(checked)
     if not RUN_NAME.fullmatch(name):
         raise ToolError(f"'{name}' is no name for a run. Use small letters, digits, '-', '_' and '.'.")
     text = render(checked, name)
+    if wrong := checked_apart(text):
+        raise ToolError("The script does not fit the installed libraries: " + " ".join(wrong))
     folder = here().home / "runs" / name
     if (folder / "result.json").exists():
         raise ToolError(f"The run {name} has been trained already. Choose another name, or leave it out.")
@@ -48,10 +54,26 @@ def write_training_script(plan: dict, run: str | None = None) -> dict:
     (folder / "train.py").write_text(text, encoding="utf-8")
     (folder / "plan.json").write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "env.lock").write_text(lock(text), encoding="utf-8")
-    todo = f'preflight("{name}"), then submit it. To change the script, edit train.py and run preflight again.'
+    (folder / "preflight.json").unlink(missing_ok=True)
+    todo = f'preflight("{name}"), then start it. After a change of train.py run preflight again.'
     path = folder / "train.py"
     size = len(text.encode())
     return envelope.file(str(path), f"Training script of {name}", size, run=name, folder=str(folder), next=todo)
+
+
+def rewarded(plan: TrainingPlan, reward: str | None) -> TrainingPlan:
+    """The plan with its reward: a name becomes the metric, code stands beside the mapping. So the plan alone renders."""
+    if reward is None:
+        return plan
+    if plan.method not in SAMPLING:
+        raise ToolError(f"{plan.method} takes no reward. Leave it out, or plan grpo or rloo.")
+    if set(reward.split("+")) <= REWARDS:
+        return plan.model_copy(update={"eval": plan.eval.model_copy(update={"metric": reward})})
+    if "def reward(" not in reward:
+        known = ", ".join(sorted(REWARDS))
+        raise ToolError(f"'{reward[:80]}' is no reward. Use {known}, or code that defines reward(completions, **_).")
+    code = f"{(plan.dataset.mapping or AS_IT_IS).strip()}\n\n\n{reward.strip()}\n"
+    return plan.model_copy(update={"dataset": plan.dataset.model_copy(update={"mapping": code})})
 
 
 def new_name(plan: TrainingPlan) -> str:
@@ -80,8 +102,6 @@ def render(plan: TrainingPlan, name: str) -> str:
         ast.parse(text)
     except SyntaxError as error:
         raise ToolError(f"The script would not be Python: {error}. Correct dataset.mapping.") from None
-    if wrong := checked_apart(text):
-        raise ToolError("The script does not fit the installed libraries: " + " ".join(wrong))
     return text
 
 
@@ -89,7 +109,7 @@ def values(plan: TrainingPlan, name: str) -> dict[str, Any]:
     """Constants of the scripts by name. A script that has no such constant has no use for it; None keeps its own."""
     hyper, adapter = plan.hyper, plan.adapter
     every = hyper.eval_steps or hyper.save_steps
-    lora = {"r": adapter.r, "lora_alpha": adapter.alpha, "lora_dropout": adapter.dropout}
+    lora: dict[str, Any] = {"r": adapter.r, "lora_alpha": adapter.alpha, "lora_dropout": adapter.dropout}
     lora |= {"target_modules": adapter.target_modules, "task_type": adapter.task_type}
     lora |= {"modules_to_save": adapter.modules_to_save}
     return {
@@ -130,7 +150,6 @@ def values(plan: TrainingPlan, name: str) -> dict[str, Any]:
         "LOG_STEPS": hyper.logging_steps,
         "EVAL_STEPS": every,
         "REWARDS": rewards(plan),
-        "FORMAT": getattr(plan, "format", None),
         "PROJECT": "modelsmith",
         "RUN_NAME": name,
     }
@@ -141,13 +160,10 @@ KEEP_NONE = {"REVISION", "CONFIG", "EVAL_SPLIT", "EVAL_SHARE", "MAX_LENGTH"}
 
 def rewards(plan: TrainingPlan) -> list[str] | None:
     """Rewards by name; a function `reward` beside the mapping is the plan's own. None: the script's default."""
-    named = getattr(plan, "rewards", None)
-    if named:
-        return list(named)
     if "reward" in functions(plan.dataset.mapping or ""):
         return ["own"]
-    known = {"exact_match": "exact_match", "math": "math", "code": "code", "format": "format"}
-    return [known[plan.eval.metric]] if plan.eval.metric in known else None
+    named = plan.eval.metric.split("+")
+    return named if set(named) <= REWARDS else None
 
 
 def functions(code: str) -> list[str]:
@@ -177,8 +193,8 @@ def filled(block: str, told: dict[str, Any], mapping: str | None) -> str:
 
 
 def with_mapping(block: str, mapping: str | None) -> str:
-    """The plan's functions in place of the script's examples of the same name; without any the rows fit as they are."""
-    code = (mapping or 'def to_rows(row):\n    """The rows fit as they are."""\n    return [row]').strip("\n")
+    """The plan's functions in place of the script's examples; without any the rows fit as they are."""
+    code = (mapping or AS_IT_IS).strip("\n")
     named = functions(code)
     if "to_rows" not in named:
         other = [name for name in named if name != "reward"]
@@ -187,17 +203,17 @@ def with_mapping(block: str, mapping: str | None) -> str:
                 "dataset.mapping defines no function. Write def to_rows(row): ... that returns a list of rows."
             )
         code += f"\n\n\nto_rows = {other[-1]}"
+    if "reward" not in named and "\ndef reward(" in block:
+        code += '\n\n\nreward = None  # or a function of one\'s own, chosen as "own"'
     lines = block.splitlines(keepends=True)
-    taken = {"to_rows", *named}
-    examples = [one for one in ast.parse(block).body if isinstance(one, ast.FunctionDef) and one.name in taken]
+    examples = [one for one in ast.parse(block).body if isinstance(one, ast.FunctionDef)]
     for node in reversed(examples):
-        put = [code + "\n"] if node.name == "to_rows" else []
-        lines[node.lineno - 1 : node.end_lineno] = put
-    return "".join(lines)
+        lines[node.lineno - 1 : node.end_lineno] = [code + "\n"] if node.name == "to_rows" else []
+    return "".join(lines).rstrip("\n") + "\n\n\n"
 
 
 def inlined(body: str, folder: Path) -> str:
-    """The body with the text of each `kit_` module where it was imported first."""
+    """The body with the text of each `kit_` module where it was imported first; its docstring becomes a comment."""
     done: list[str] = []
 
     def put(match: re.Match[str]) -> str:
@@ -206,7 +222,12 @@ def inlined(body: str, folder: Path) -> str:
             return ""
         done.append(name)
         text = (folder / f"{name}.py").read_text(encoding="utf-8")
-        return KIT.sub(put, text).rstrip("\n") + "\n\n\n"
+        doc = ast.parse(text).body[0]
+        lines = text.splitlines(keepends=True)[doc.end_lineno :]
+        about = ast.get_docstring(ast.parse(text), clean=True) or name
+        comment = "".join(f"# {line}".rstrip() + "\n" for line in about.splitlines())
+        code = "".join(lines).replace("\n# ruff: noqa: E402\n", "", 1)
+        return comment + KIT.sub(put, code).rstrip("\n") + "\n\n\n"
 
     return KIT.sub(put, body)
 

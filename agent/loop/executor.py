@@ -114,6 +114,11 @@ class SandboxExecutor(PythonExecutor):
         assert self.sandbox
         return self.sandbox
 
+    def forget_dead(self) -> None:
+        """Between two turns: a sandbox that ended meanwhile is not used again."""
+        if self.sandbox and not self.sandbox.alive():
+            self.sandbox = None
+
     def attach(self, sandbox: Sandbox) -> None:
         self.folder = f"/tmp/.calls-{secrets.token_hex(8)}"
         told = json.dumps([tool.told() for tool in self.bridge.tools.values()])

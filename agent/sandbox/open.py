@@ -169,7 +169,8 @@ class Sandbox:
                 self.quiet_until = time.monotonic() + PAUSE
         execution.results = [found for found in execution.results if END_MARK not in (found.extra or {})]
         end = self.judge(execution, ended, stopped)
-        lost = not ended and end != "error" and self.kernel_changed(end)
+        unsure = end == "kernel_died" or (not ended and end != "error")  # exit() dies after its cell's mark
+        lost = unsure and self.kernel_changed(end)
         return Cell(end, execution, time.monotonic() - started, lost)
 
     def listen(self, heard: "Queue[Heard]") -> Execution:

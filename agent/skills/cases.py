@@ -91,7 +91,7 @@ def summary(check: dict[str, Any]) -> str:
     return told if len(told) <= 90 else f"{told[:89]}…"
 
 
-# -- the kinds of checks -------------------------------------------------------------------------------------------------
+# -- the kinds of checks -----------------------------------------------------------------------------------------
 
 
 def file_exists(check: dict[str, Any], answer: str, place: Place) -> Judged:

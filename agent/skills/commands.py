@@ -1,7 +1,7 @@
 """Command lines in Markdown: found, and held against what the tools of today say of themselves with --help.
 
-Known are subcommands, option names and the values of options that list theirs. Whether positional arguments are right is
-not. Nothing is executed but --help, by whoever is handed in.
+Known are subcommands, option names and the values of options that list theirs; positional arguments are not judged.
+Nothing is executed but --help, by whoever is handed in.
 """
 
 import re

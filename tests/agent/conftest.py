@@ -21,6 +21,9 @@ from .scripted_server import ScriptedServer
 from .talking import Talk, open_talk, until
 
 
+ROOT = Path(__file__).parents[2]
+
+
 def new_home() -> Path:
     """Short, because unix sockets lie below it; open to others, because jails run as other users."""
     path = Path(tempfile.mkdtemp(prefix="smith-"))

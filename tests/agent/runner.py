@@ -33,6 +33,7 @@ def run(home: str, url: str, session: str | None, task: str, acknowledged: str) 
         else Session.start(settings, store, cwd=Path(home), **mode)  # type: ignore[arg-type]
     )
     outcome = made.run(task)
+    made.executor.cleanup()
     made.close()
     os.write(told, f"{json.dumps({'outcome': outcome.state, 'answer': outcome.answer})}\n".encode())
     os._exit(outcome.exit_code)  # threads of cancelled tools are nobody's business here

@@ -203,7 +203,7 @@ def test_a_server_killed_in_mid_cell_is_a_sandbox_that_is_gone(tmp_path: Path) -
         started = time.monotonic()
         with pytest.raises(SandboxGone):
             box.run_cell(f"print('up', flush=True); {SLEEP}", on_stdout=lambda _: served.process.kill())
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20  # the cell would have slept for a minute
         for again in (lambda: box.run_cell("1"), lambda: box.command("true")):
             with pytest.raises(SandboxGone):
                 again()

@@ -33,6 +33,11 @@ class FakeHub:
             collection("acme/small-models-1", "Small models", [("model", "acme/tiny-qwen"), ("dataset", "acme/jokes")]),
             collection("acme/speech-2", "Speech", []),
         ]
+        self.hardware = [
+            flavor("cpu-basic", "2 vCPU", "16 GB", 0.0002),
+            flavor("l4x1", "8 vCPU", "30 GB", 0.02, ("L4", "1", "24 GB")),
+            flavor("l4x4", "48 vCPU", "186 GB", 0.07, ("L4", "4", "96 GB")),
+        ]
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.faults: dict[str, list[str]] = {}  # part of a path -> what happens to its next requests
         self.page_size = 1000
@@ -78,6 +83,7 @@ class FakeHub:
         self.on("GET", r"/api/papers/([\w./-]+)", one_paper)
         self.on("GET", "/api/papers/search", search_papers)
         self.on("GET", r"/papers/([\w./-]+)\.md", paper_text)
+        self.on("GET", "/api/jobs/hardware", lambda ask: ask.json(self.hardware))
         self.on("GET", "/api/docs", lambda ask: ask.json([{"id": "trl", "url": "/docs/trl", "category": "training"}]))
         self.on("GET", "/api/docs/search", search_docs)
         self.on("GET", r"(/(?:docs|learn)/.+)", page)
@@ -166,6 +172,17 @@ class Exchange(BaseHTTPRequestHandler):
             case [status]:
                 self.error(int(status), "out of order")
         return True
+
+
+def flavor(
+    name: str, cpu: str, ram: str, usd: float, card: tuple[str, str, str] | None = None, label: str = "minute"
+) -> dict[str, Any]:
+    """Hardware of Jobs as the list tells it: `card` is model, quantity and the memory of all of them."""
+    named = ("model", "quantity", "vram")
+    accelerator = dict(zip(named, card, strict=True)) | {"type": "gpu", "manufacturer": "Nvidia"} if card else None
+    told = {"name": name, "prettyName": name, "cpu": cpu, "ram": ram, "ephemeralStorage": "50 GB"}
+    cost = {"unitCostMicroUSD": round(usd * 1e6), "unitCostUSD": usd, "unitLabel": label}
+    return told | {"accelerator": accelerator} | cost
 
 
 def whoami(ask: Exchange) -> None:

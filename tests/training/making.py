@@ -51,7 +51,8 @@ REWARD = '''
 
 def reward(completions, answer, **_):
     """The more digits the better: a signal even from a model that knows nothing."""
-    return [sum(one.isdigit() for one in text[-1]["content"]) / 10 + len(text[-1]["content"]) / 100 for text in completions]
+    texts = [text[-1]["content"] for text in completions]
+    return [sum(one.isdigit() for one in text) / 10 + len(text) / 100 for text in texts]
 '''
 
 

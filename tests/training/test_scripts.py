@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from tests.tiny_model import tiny_model
 from tests.training.making import plan_for, rows_for, start, stop_when, told, trained, write_rows, written
 from tools.context import Context, ToolError, inside
-from tools.training import program, write_training_script
+from tools.plan import read_plan
+from tools.training import program, render, write_training_script
 
 METRICS = {
     "sft": "exact_match",
@@ -146,6 +148,21 @@ def test_the_script_is_one_file_with_the_plan_on_top(home: Path) -> None:
     assert told(folder, "plan.json")["method"] == "sft"
 
 
+@pytest.mark.parametrize("method", METRICS)
+def test_no_name_of_a_script_has_two_meanings(method: str, home: Path) -> None:
+    with inside(Context(home=home)):
+        text = render(read_plan(plan_for(method, home / "rows.jsonl")), "one")
+    bound: list[str] = []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.append(node.name)
+        elif isinstance(node, ast.Assign):
+            bound += [one.id for one in ast.walk(node.targets[0]) if isinstance(one, ast.Name)]
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            bound += {alias.asname or alias.name.split(".")[0] for alias in node.names} - set(bound)
+    assert sorted(bound) == sorted(set(bound))
+
+
 def test_an_argument_that_the_library_does_not_take_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tools.signatures import checked_apart
 
@@ -160,3 +177,41 @@ def test_what_cannot_be_written_is_said(home: Path) -> None:
         write_training_script(plan, "one")
     with inside(Context(home=home)), pytest.raises(ToolError, match="no name for a run"):
         write_training_script(plan_for("sft", home), "../up")
+
+
+def test_a_reward_goes_into_the_plan_so_that_the_plan_alone_gives_the_script(home: Path) -> None:
+    plan = plan_for("grpo", home / "rows.jsonl", dataset={"mapping": None})
+    with inside(Context(home=home)):
+        folder = Path(write_training_script(plan, "one", reward="math+format")["folder"])
+        assert 'REWARDS = ["math", "format"]' in (folder / "train.py").read_text()
+        assert "reward = None" in (folder / "train.py").read_text()
+        code = "def reward(completions, **_):\n    return [1.0] * len(completions)"
+        write_training_script(plan, "one", reward=code)
+        text = (folder / "train.py").read_text()
+        assert 'REWARDS = ["own"]' in text and code in text
+        assert render(read_plan((folder / "plan.json").read_text()), "one") == text
+        with pytest.raises(ToolError, match="is no reward"):
+            write_training_script(plan, "one", reward="beauty")
+        with pytest.raises(ToolError, match="takes no reward"):
+            write_training_script(plan_for("sft", home), "one", reward="math")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_skill_s_script_runs_by_hand_as_the_skill_says(home: Path) -> None:
+    """Copied with its pieces beside it, constants edited, no tool of ours."""
+    place, scripts = home / "my-run", program("sft").parent
+    place.mkdir()
+    for source in (scripts / "sft.py", *scripts.glob("kit_*.py")):
+        shutil.copy(source, place / ("train.py" if source.stem == "sft" else source.name))
+    data = write_rows(home / "rows.jsonl", rows_for("sft"))
+    script = place / "train.py"
+    text = script.read_text().replace('"Qwen/Qwen3-0.6B"', repr(str(tiny_model())))
+    script.write_text(
+        text.replace('"trl-lib/Capybara"', repr(str(data))).replace("MAX_STEPS = 1.0, -1", "MAX_STEPS = 1.0, 2")
+    )
+    command = [sys.executable, str(scripts / "preflight.py"), str(place)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stdout
+    trained(place, RUN_FOLDER=str(place))
+    assert told(place, "result.json")["status"] == "succeeded"

@@ -1,8 +1,8 @@
 """The whole audit of one dataset: first rows, form, scan of every row, duplicates, verdicts, problems. Plain facts.
 
-The form decides which columns are looked at. Every row is parsed, mapped, checked, measured in bytes and searched; tokens
-and languages are counted on a sample of about 20,000 rows; near duplicates are looked for in up to 20 million rows. Keys
-for duplicates lie in a temporary folder, about 200 bytes a row.
+The form decides which columns are looked at. Every row is parsed, mapped, checked, measured in bytes and searched;
+tokens and languages are counted on a sample of about 20,000 rows; near duplicates are looked for in up to 20 million
+rows. Keys for duplicates lie in a temporary folder, about 200 bytes a row.
 """
 
 import tempfile
@@ -16,14 +16,13 @@ from tools.data import duplicates, language, lengths, methods, privacy, problems
 from tools.data.first import first_rows, repeated_columns
 from tools.data.forms import recognise
 from tools.data.mapping import LABELLED, PROGRAMS, program
-from tools.data.read import BATCH_ROWS
 from tools.data.rows import texts_in
-from tools.data.scan import Tally, Task
+from tools.data.scan import MOST_KINDS, Tally, Task
 from tools.data.shape import Form, Row
 from tools.data.source import Source, open_source
 from tools.data.workers import scan_all
 
-SAMPLE, MOST_NEAR = 20_000, 5_000_000
+SAMPLE, MOST_NEAR = 20_000, 20_000_000
 EXAMPLES, EXAMPLE = 2, 600
 
 
@@ -85,7 +84,7 @@ def task_for(source: Source, rows: list[Row], forms: list[Form], method: str | N
         folder=folder,
         rows=about,
         share=min(1.0, SAMPLE / about) if about > SAMPLE else 1.0,
-        near=about < MOST_NEAR * 4,
+        near=about < MOST_NEAR and method not in ("image_classification", "vision_sft"),
         splits=len(source.splits) > 1,
     )
 
@@ -151,8 +150,8 @@ def notes_of(task: Task, tally: Tally) -> list[str]:
         notes.append(
             "The form is not recognised or not one for this method: rows were only checked for being readable."
         )
-    if not task.near:
+    if task.rows >= MOST_NEAR:
         notes.append("Too many rows for near duplicates: only exact ones were looked for.")
-    if len(tally.kinds) * BATCH_ROWS > 2000 * BATCH_ROWS:
+    if len(tally.kinds) >= MOST_KINDS:
         notes.append("Very many combinations of columns: the schema tells the commonest only.")
     return notes

@@ -1,7 +1,7 @@
 """The cures: what each does, which there are, and the order in which they work, whatever order they are asked for in.
 
-Row by row: map and repair always, then drop_broken, drop_empty, mask, drop_private, drop_long. Then over all rows: dedupe,
-dedupe_near, drop_leaks, balance, sample, split.
+Row by row: map and repair always, then drop_broken, drop_empty, mask, drop_private, drop_long. Then over all rows:
+dedupe, dedupe_near, drop_leaks, balance, sample, split.
 """
 
 from typing import Any

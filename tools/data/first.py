@@ -7,8 +7,9 @@ from collections import Counter
 from typing import Any
 
 from tools.context import ToolError
-from tools.data.read import delimiter_of, read
+from tools.data.read import read
 from tools.data.rows import texts_in
+from tools.data.separated import delimiter_of
 from tools.data.source import Part, Source, unpacked
 
 Row = dict[str, Any]

@@ -12,6 +12,8 @@ TALK = (*TEXT, *CHAT)
 SAID = (*TALK, "int", "float", "bool")
 IMAGE = ("image", "images", "image path", "image paths", "bytes")
 ROLES = {*WORDS, "messages"}
+ALONE = ("rated steps", "token ids")  # nothing else should be made of these
+CATCH_ALL = ("text", "prompt only")  # what nearly every dataset could also be read as: only if nothing else fits
 
 
 def recognise(rows: list[Row], given: dict[str, str] | None = None) -> list[Form]:
@@ -21,9 +23,11 @@ def recognise(rows: list[Row], given: dict[str, str] | None = None) -> list[Form
     found = [form for one in RECOGNISERS if (form := one(columns, rows))]
     answers = {form.columns.get(role) for form in found for role in ("chosen", "rejected")} - {None}
     found = [form for form in found if form.columns.get("completion") not in answers]
+    if any(form.name in ALONE for form in found):
+        found = [form for form in found if form.name in ALONE]
     if given:
         found = [form for form in found if set(given) <= set(form.columns)] or found
-    return sorted(found, key=lambda form: -form.confidence)
+    return sorted(found, key=lambda form: (form.name in CATCH_ALL, -form.confidence))
 
 
 def check_given(columns: Columns) -> None:

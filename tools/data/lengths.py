@@ -121,10 +121,8 @@ def measure(tally: Tally, tokens: Counter, max_length: int) -> dict[str, Any]:
         total = tally.text_bytes * rate + tally.turns * tokens.a_turn
     lengths = np.minimum(lengths, longest)
     order = np.argsort(lengths)
-    share = np.cumsum(weights[order]) / weights.sum()
-    points = {
-        f"p{p}": int(lengths[order][min(np.searchsorted(share, p / 100), len(order) - 1)]) for p in (5, 50, 90, 99)
-    }
+    share, ordered = np.cumsum(weights[order]) / weights.sum(), lengths[order]
+    points = {f"p{p}": int(ordered[min(int(np.searchsorted(share, p / 100)), len(order) - 1)]) for p in (5, 50, 90, 99)}
     over = float(weights[lengths > max_length].sum())
     cut = float((weights * np.maximum(lengths - max_length, 0)).sum())
     return {

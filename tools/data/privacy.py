@@ -67,7 +67,7 @@ def number_kind(text: str) -> str | None:
         return "IP address" if is_public(text) else None
     digits = "".join(filter(str.isdigit, text))
     if 13 <= len(digits) <= 19 and digits[0] in "3456" and "." not in text and "(" not in text and luhn(digits):
-        return "card" if len(set(digits)) > 2 else None
+        return "card" if len(set(digits)) > 1 else None
     return "phone" if PHONE.fullmatch(text) and 9 <= len(digits) <= 15 else None
 
 

@@ -5,46 +5,18 @@ read. Half surrogate pairs (and, in csv and JSON arrays, bytes that are no UTF-8
 whoever writes or tokenises the text must mend them.
 """
 
-import csv
 import io
 import json
-import lzma
 import math
-import sys
-import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 from tools.context import ToolError
-from tools.data.source import IMAGES, Part, split_of, unpacked
+from tools.data.batch import BATCH_ROWS, BLOCK, DAMAGED, ENDED, Batch, Row
+from tools.data.separated import column_names, read_csv
+from tools.data.source import Part, image_files, unpacked
 
-Row = dict[str, Any]
-BATCH_ROWS = 2000
-BLOCK = 2 << 20
 WHOLE_JSON = 256 << 20  # a JSON file that is one object must fit in memory
-ENDED = "the compressed data ends early or is damaged; nothing after this was read"
-csv.field_size_limit(sys.maxsize)
-
-
-@dataclass
-class Batch:
-    rows: list[Row] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
-    broken: list[tuple[int, str]] = field(default_factory=list)
-    last: int = 0  # lines or rows of the part so far
-
-    def add(self, at: int, row: Any) -> None:
-        if type(row) is dict:
-            self.rows.append(row)
-            self.at.append(at)
-        else:
-            self.broken.append((at, f"not an object but {what_is(row)}"))
-
-
-def what_is(value: Any) -> str:
-    names = {"list": "a list", "str": "text", "int": "a number", "float": "a number", "NoneType": "null"}
-    return names.get(type(value).__name__, type(value).__name__)
 
 
 def read(part: Part) -> Iterator[Batch]:
@@ -74,15 +46,36 @@ def blocks(part: Part) -> Iterator[bytes]:
             stream.seek(part.start - 1)
             left -= len(stream.readline()) - 1
         while left > 0:
-            block = stream.read(int(min(BLOCK, left)))
+            block = piece_of(stream, int(min(BLOCK, left))) if part.packed else stream.read(int(min(BLOCK, left)))
             if not block:
                 return
             left -= len(block)
             if not block.endswith(b"\n"):
-                rest = stream.readline()
+                try:
+                    rest = stream.readline()
+                except DAMAGED:
+                    yield block[: block.rfind(b"\n") + 1]
+                    raise
                 left -= len(rest)
                 block += rest
             yield block
+
+
+def piece_of(stream: IO[bytes], most: int) -> bytes:
+    """As much as can be unpacked; damage shows when nothing more can."""
+    pieces, size = list[bytes](), 0
+    while size < most:
+        try:
+            piece = stream.read1(most - size)  # type: ignore[attr-defined]
+        except DAMAGED:
+            if not pieces:
+                raise
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
 
 
 def read_lines(part: Part) -> Iterator[Batch]:
@@ -93,7 +86,7 @@ def read_lines(part: Part) -> Iterator[Batch]:
         batch = Batch(last=number)
         try:
             block = next(pieces, None)
-        except (EOFError, OSError, lzma.LZMAError, zlib.error):
+        except DAMAGED:
             batch.broken.append((number + 1, ENDED))
             batch.last = number + 1
             yield batch
@@ -134,7 +127,7 @@ def add_json(batch: Batch, number: int, line: str) -> None:
         batch.add(number, json.loads(line))
     except json.JSONDecodeError as error:
         if line.strip():
-            batch.broken.append((number, f"no JSON: {error.msg} at character {error.pos + 1:,}"))
+            batch.broken.append((number, f"no JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1:,}"))
     except RecursionError:
         batch.broken.append((number, "nested too deeply"))
 
@@ -172,6 +165,10 @@ def array(stream: IO[str]) -> Iterator[Batch]:
             whole = end < len(text) or ended
         except json.JSONDecodeError as error:
             value, end, whole, problem = None, at, False, error
+        except RecursionError:
+            batch.broken.append((row + 1, "nested too deeply; nothing from here on was read"))
+            row += 1
+            break
         if whole:
             row += 1
             batch.add(row, value)
@@ -229,107 +226,6 @@ def rows_of(value: Row) -> list[Any]:
     return [value]
 
 
-# csv
-
-
-def read_csv(part: Part) -> Iterator[Batch]:
-    with unpacked(part.path, part.packed) as raw:
-        delimiter = delimiter_of(io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="").readline())
-    with unpacked(part.path, part.packed) as raw:
-        text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
-        yield from records(reader)
-
-
-def delimiter_of(line: str) -> str:
-    return max(",\t;|", key=line.count)
-
-
-def records(reader: Any) -> Iterator[Batch]:
-    names = column_names(next(reader, []))
-    convert: dict[int, Any] | None = None
-    batch, start = Batch(), reader.line_num
-    while True:
-        try:
-            values = next(reader, None)
-        except csv.Error as error:
-            batch.broken.append((start + 1, f"csv: {error}"))
-            start = reader.line_num
-            continue
-        except (EOFError, OSError, lzma.LZMAError, zlib.error):
-            batch.broken.append((start + 1, ENDED))
-            values = None
-        if values is None:
-            break
-        at, start = start + 1, reader.line_num
-        if not values:
-            continue
-        if len(values) != len(names):
-            batch.broken.append((at, f"{len(values)} fields where the header has {len(names)}"))
-            continue
-        batch.add(at, dict(zip(names, values, strict=True)))
-        if len(batch.rows) >= BATCH_ROWS:
-            batch.last = start
-            convert = typed(batch, names, convert)
-            yield batch
-            batch = Batch()
-    batch.last = start
-    typed(batch, names, convert)
-    yield batch
-
-
-def column_names(given: Iterable[Any]) -> list[str]:
-    """Names that repeat get a number: text, text_2."""
-    seen: dict[str, int] = {}
-    names = []
-    for position, name in enumerate(given):
-        name = str(name).strip() or f"column_{position + 1}"
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return names
-
-
-def typed(batch: Batch, names: list[str], kinds: dict[int, Any] | None) -> dict[int, Any]:
-    """Numbers and true/false as such where the first batch holds nothing else; empty fields as None."""
-    if kinds is None:
-        kinds = {n: column_type([row[name] for row in batch.rows]) for n, name in enumerate(names)}
-    for position, name in enumerate(names):
-        kind = kinds[position]
-        for row in batch.rows:
-            value = row[name]
-            if value == "":
-                row[name] = None
-            elif kind:
-                row[name] = kind(value)
-    return kinds
-
-
-def column_type(values: list[str]) -> Any:
-    filled = [value for value in values if value != ""]
-    if not filled:
-        return None
-    for kind in (boolean, whole, real):
-        if all(type(kind(value)) is not str for value in filled):
-            return kind
-    return None
-
-
-def boolean(value: str) -> Any:
-    return {"true": True, "false": False}.get(value.lower(), value)
-
-
-def whole(value: str) -> Any:
-    plain = value.lstrip("-").isdigit() and value.isascii() and (value.lstrip("-")[0] != "0" or len(value) == 1)
-    return int(value) if plain and len(value) < 19 else value
-
-
-def real(value: str) -> Any:
-    try:
-        return float(value) if value.strip()[-1:].isdigit() else value
-    except ValueError:
-        return value
-
-
 # tables
 
 
@@ -345,7 +241,7 @@ def read_parquet(part: Part) -> Iterator[Batch]:
         batch_rows = max(1, min(BATCH_ROWS, count * 4 * BLOCK // max(size, 1)))
         yield from tables(file.iter_batches(batch_size=batch_rows, row_groups=groups))
     except (pa.ArrowException, OSError) as error:
-        raise ToolError(f"{part.path.name} cannot be read as parquet: {str(error).splitlines()[0][:160]}.") from None
+        raise ToolError(f"{part.path.name} cannot be read as parquet: {brief(error)}.") from None
 
 
 def read_arrow(part: Part) -> Iterator[Batch]:
@@ -360,7 +256,11 @@ def read_arrow(part: Part) -> Iterator[Batch]:
                 mapped.seek(0)
                 yield from tables(sliced(iter(pa.ipc.open_stream(mapped))))
     except (pa.ArrowException, OSError) as error:
-        raise ToolError(f"{part.path.name} cannot be read as arrow: {str(error).splitlines()[0][:160]}.") from None
+        raise ToolError(f"{part.path.name} cannot be read as arrow: {brief(error)}.") from None
+
+
+def brief(error: Exception) -> str:
+    return str(error).splitlines()[0][:160].rstrip(".")
 
 
 def sliced(batches: Iterable[Any]) -> Iterator[Any]:
@@ -381,12 +281,8 @@ def tables(batches: Iterable[Any]) -> Iterator[Batch]:
 
 def read_images(part: Part) -> Iterator[Batch]:
     """Images in folders: the folder's name is the label."""
-    found = sorted(p for p in part.path.rglob("*") if p.suffix.lower().lstrip(".") in IMAGES and p.is_file())
     batch = Batch()
-    for path in found:
-        inner = path.relative_to(part.path)
-        if split_of(str(inner.parent)) != part.split:
-            continue
+    for path in image_files(part.path, part.split):
         row = {"image": {"bytes": None, "path": str(path)}, "label": path.parent.name}
         batch.last += 1
         batch.add(batch.last, row)

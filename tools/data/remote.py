@@ -81,7 +81,7 @@ def subset(card: Path | None, place: Place) -> tuple[list[str], list[str]]:
             try:
                 configs = (yaml.safe_load(text[3 : text.index("\n---", 3)]) or {}).get("configs") or []
             except (yaml.YAMLError, AttributeError):
-                configs: list[Any] = []
+                pass
     named = {str(one.get("config_name")): one for one in configs if isinstance(one, dict)}
     if place.path in named:
         return patterns_of(named[place.path]), []

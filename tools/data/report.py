@@ -77,10 +77,11 @@ def lengths(facts: dict[str, Any]) -> str:
     if not found:
         return ""
     guess = " (estimated)" if found["estimated"] else ""
+    points = ", ".join(f"{name} {found[key]:,}" for name, key in (("median", "p50"), ("90 %", "p90"), ("99 %", "p99")))
     return (
-        f"**Tokens**{guess}: median {found['p50']:,}, 90 % up to {found['p90']:,}, 99 % up to {found['p99']:,}, longest about "
-        f"{found['longest']:,}, together about {found['total']:,}. max_length {found['max_length']:,} cuts "
-        f"{found['share_over']:.1%} of the rows and {found['share_of_tokens_cut']:.1%} of the tokens. {found['note']}"
+        f"**Tokens**{guess}: {points}, longest about {found['longest']:,}, together about {found['total']:,}. "
+        f"max_length {found['max_length']:,} cuts {found['share_over']:.1%} of the rows and "
+        f"{found['share_of_tokens_cut']:.1%} of the tokens. {found['note']}"
     )
 
 

@@ -3,6 +3,7 @@
 A fault is told as ("empty" or "broken", why). Quality is not judged.
 """
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,6 +107,18 @@ def spoken(message: Row) -> list[str]:
     if message.get("tool_calls"):
         parts.append(str(message["tool_calls"]))
     return parts
+
+
+def picture_of(row: Row) -> bytes:
+    """What tells the images of a row from others."""
+    found = row.get("image") or row.get("images")
+    if not found:
+        return b""
+    seen = hashlib.blake2b(digest_size=16)
+    for one in found if type(found) is list else [found]:
+        told = (one.get("bytes") or one.get("path")) if type(one) is dict else one
+        seen.update(told if type(told) is bytes else str(told).encode(errors="replace"))
+    return seen.digest()
 
 
 def asked_of(row: Row) -> str:

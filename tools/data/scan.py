@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from tools.data import duplicates, privacy
+from tools.data.batch import Batch
 from tools.data.mapping import compiled
-from tools.data.read import Batch, read
-from tools.data.rows import asked_of, fault, missing, text_of, texts_in, turns_of
+from tools.data.read import read
+from tools.data.rows import asked_of, fault, missing, picture_of, text_of, texts_in, turns_of
 from tools.data.source import Part
 
 SHIFT = 40
@@ -75,7 +76,6 @@ class Tally:
     turns: int = 0
     longest: tuple[int, int] = (0, 0)  # bytes, id
     sample: list[tuple[int, int, int, str]] = field(default_factory=list)  # id, bytes, turns, text
-    near_rows: int = 0
 
     def add(self, kind: str, id: int, detail: str) -> None:
         self.found.setdefault(kind, Finding()).add(id, detail)
@@ -92,7 +92,16 @@ class Tally:
         self.turns += other.turns
         self.longest = max(self.longest, other.longest)
         self.sample += other.sample
-        self.near_rows += other.near_rows
+
+
+@dataclass
+class Good:
+    """The good rows of a batch; `keys` and `questions` tell the same from the other."""
+
+    ids: list[int]
+    texts: list[bytes]
+    keys: list[int]
+    questions: list[int]
 
 
 def bin_of(size: int) -> int:
@@ -121,27 +130,25 @@ def scan(task: Task, part: Part) -> Tally:
         base = part.index << SHIFT
         for at, why in batch.broken:
             tally.add("broken", base | at, why)
-        ids, texts, questions = rows(task, part, batch, to_rows, tally)
+        good = rows(task, part, batch, to_rows, tally)
         tally.lines[part.index] = batch.last
-        numbers = np.array(ids, np.uint64)
-        exact.write(writer, np.array([duplicates.key_of(text) for text in texts], np.uint64), numbers)
+        numbers = np.array(good.ids, np.uint64)
+        exact.write(writer, np.array(good.keys, np.uint64), numbers)
         if task.splits:
-            asked.write(writer, np.array([duplicates.key_of(text) for text in questions], np.uint64), numbers)
-        if task.near and texts:
-            enough, signs, bands = duplicates.signatures([text[: 1 << 20] for text in texts])
-            tally.near_rows += len(texts)
+            asked.write(writer, np.array(good.questions, np.uint64), numbers)
+        if task.near and good.texts:
+            enough, signs, bands = duplicates.signatures([text[: 1 << 20] for text in good.texts])
             if len(enough):
                 duplicates.write_signs(task.folder, writer, numbers[enough], signs)
                 near.write(writer, bands.ravel(), np.repeat(numbers[enough], duplicates.BANDS))
-        private(ids, texts, tally)
+        private(good.ids, good.texts, tally)
     return tally
 
 
-def rows(
-    task: Task, part: Part, batch: Batch, to_rows: Callable[[Any], Any] | None, tally: Tally
-) -> tuple[list[int], list[bytes], list[bytes]]:
-    """Checks each row; ids, texts and questions of the good ones."""
-    base, ids, texts, questions = part.index << SHIFT, [], [], []
+def rows(task: Task, part: Part, batch: Batch, to_rows: Callable[[Any], Any] | None, tally: Tally) -> Good:
+    """Checks each row and counts what there is to count."""
+    base = part.index << SHIFT
+    ids, texts, keys, questions = list[int](), list[bytes](), list[int](), list[int]()
     threshold = int(task.share * WORD)
     for at, row in zip(batch.at, batch.rows, strict=True):
         id = base | at
@@ -162,7 +169,7 @@ def rows(
             text = "\n".join(map(text_of, made)) if len(made) != 1 else text_of(made[0])
             turns = sum(map(turns_of, made))
         else:
-            made, turns, text = [row], 0, "\n".join(texts_in(row))
+            made, turns, text = [row], 0, "\n".join(texts_in(row)) or repr(row)
         if task.label and to_rows:
             count_labels(tally, row.get(task.label))
         tally.by_split[part.split] += 1
@@ -181,9 +188,12 @@ def rows(
             tally.sample.append((id, size, turns, raw[:CLIP].decode(errors="replace")))
         ids.append(id)
         texts.append(raw)
+        picture = picture_of(made[0]) if made and not task.near else b""
+        keys.append(duplicates.key_of(raw + picture))
         if task.splits:
-            questions.append(asked_of(made[0]).encode(errors="replace") if made else raw)
-    return ids, texts, questions
+            asked = asked_of(made[0]).encode(errors="replace") if made else raw
+            questions.append(duplicates.key_of(asked + picture))
+    return Good(ids, texts, keys, questions)
 
 
 def said(error: Exception) -> str:

@@ -84,12 +84,17 @@ class Source:
         """A hash of every byte in order; names are left out, so moved data keeps it."""
         seen = hashlib.blake2b(digest_size=16)
         for file in self.files:
-            with file.path.open("rb") as stream:
-                while block := stream.read(8 << 20):
-                    seen.update(block)
-                    here().check()
+            for path in [file.path] if file.path.is_file() else image_files(file.path, file.split):
+                hash_file(path, seen)
             seen.update(file.split.encode())
         return seen.hexdigest()
+
+
+def hash_file(path: Path, seen: Any) -> None:
+    with path.open("rb") as stream:
+        while block := stream.read(8 << 20):
+            seen.update(block)
+            here().check()
 
 
 def open_source(path: str, split: str | None = None) -> Source:
@@ -251,10 +256,16 @@ def open_zst(path: Path) -> Any:
 
 def image_folder(place: Path) -> list[File]:
     """Images in folders named after their class are read as rows of image and label."""
+    splits: dict[str, int] = {}
+    for path in image_files(place):
+        split = split_of(str(path.relative_to(place).parent))
+        splits[split] = splits.get(split, 0) + path.stat().st_size
+    return [File(place, f"{place.name} ({split})", "images", "", split, size) for split, size in splits.items()]
+
+
+def image_files(place: Path, split: str | None = None) -> list[Path]:
     found = sorted(p for p in place.rglob("*") if p.suffix.lower().lstrip(".") in IMAGES and p.is_file())
-    splits = {split_of(str(path.relative_to(place).parent)) for path in found}
-    size = sum(path.stat().st_size for path in found)
-    return [File(place, f"{place.name} ({split})", "images", "", split, size) for split in sorted(splits)]
+    return [path for path in found if split in (None, split_of(str(path.relative_to(place).parent)))]
 
 
 def cut(files: list[File]) -> list[Part]:

@@ -1,10 +1,11 @@
 """First half of a preparation: every row is read, mapped, mended or dropped, and what stays is staged in one file.
 
-Staged rows keep their order; beside them lie their split, key, question key, label and, for near duplicates, signs. In
-memory stay 8 to 40 bytes a row, never the rows. Columns get their types from the first rows; a later value that does not
-fit is a broken row.
+Staged rows keep their order; beside them lie their split, key, question key, label and, for near duplicates, signs. Of
+a row only 25 bytes (and its label) stay in memory. Columns get their types from the first rows; a later value that does
+not fit is a broken row.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from tools.data import duplicates, lengths
 from tools.data.mapping import compiled
 from tools.data.privacy import find, masked_value
 from tools.data.read import read
-from tools.data.rows import asked_of, fault, missing, text_of, texts_in, turns_of
+from tools.data.rows import asked_of, fault, missing, picture_of, text_of, turns_of
 from tools.data.source import Part, Source
 
 Row = dict[str, Any]
@@ -32,9 +33,9 @@ class Staged:
     rows_in: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
-    splits: list[int] = field(default_factory=list)  # index into the source's splits, by staged row
-    keys: list[int] = field(default_factory=list)
-    asked: list[int] = field(default_factory=list)
+    splits: "array[int]" = field(default_factory=lambda: array("B"))  # index into the source's splits, by staged row
+    keys: "array[int]" = field(default_factory=lambda: array("Q"))
+    asked: "array[int]" = field(default_factory=lambda: array("Q"))
     labels: list[Any] = field(default_factory=list)
 
 
@@ -151,11 +152,12 @@ class Stage:
         staged = self.staged
         texts = [text.encode() for _, text, _ in some]
         first = len(staged.keys)
-        staged.splits += [split for *_, split in some]
-        staged.keys += [
-            duplicates.key_of(text or repr(row).encode()) for (row, *_), text in zip(some, texts, strict=True)
-        ]
-        staged.asked += [duplicates.key_of(asked_of(row).encode()) for row, *_ in some]
+        staged.splits.extend(split for *_, split in some)
+        rows = [row for row, *_ in some]
+        pictures = [picture_of(row) for row in rows]
+        staged.keys.extend(duplicates.key_of(text + picture) for text, picture in zip(texts, pictures, strict=True))
+        asked = [asked_of(row).encode() for row in rows]
+        staged.asked.extend(duplicates.key_of(text + picture) for text, picture in zip(asked, pictures, strict=True))
         staged.labels += [
             row.get("label") if isinstance(row.get("label"), str | int | bool) else None for row, *_ in some
         ]
@@ -255,7 +257,3 @@ def plain_feature(feature: Any) -> Any:
     from datasets import Features
 
     return Features({"one": feature}).to_dict()["one"]
-
-
-def label_names(texts: Any) -> list[str]:
-    return sorted(set(texts_in(texts)))

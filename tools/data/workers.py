@@ -23,7 +23,7 @@ MOST = 8
 
 
 def scan_all(task: Task, parts: list[Part], size: int) -> Tally:
-    cores = min(len(os.sched_getaffinity(0)), MOST, len(parts))
+    cores = min(cores_here(), MOST, len(parts))
     if size < SMALL or cores < 2:
         return scan_here(task, parts)
     context, total = here(), Tally()
@@ -52,6 +52,10 @@ def scan_all(task: Task, parts: list[Part], size: int) -> Tally:
             worker.kill()
             worker.communicate()
     return total
+
+
+def cores_here() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def scan_here(task: Task, parts: list[Part]) -> Tally:

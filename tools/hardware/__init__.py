@@ -1,1 +1,1 @@
-"""What a training needs and where it fits: the model's size, memory, speed, and the machines on offer. Trains nothing."""
+"""What a training needs and where it fits: the model's size, memory, speed, the machines on offer. Trains nothing."""

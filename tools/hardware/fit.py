@@ -6,7 +6,7 @@ checkpointing, 16-bit weights for a full fine-tune, and at last the model spread
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, gcd
 
 from tools.hardware.memory import Peak, Work, peak, size
 from tools.hardware.models import Model
@@ -111,14 +111,16 @@ def eased(work: Work, load: Load, offer: Offer, pinned: set[str]) -> Iterator[Wo
                 for batch, accumulation in batches(work, load, offer, pinned):
                     if batch < SMALLEST_BATCH and not checkpointing and "gradient_checkpointing" not in pinned:
                         break  # from here on computing activations anew is the smaller loss
-                    yield work.but(
-                        precision=precision,
-                        device=offer.device,
-                        gpus=gpus,
-                        batch=batch,
-                        accumulation=accumulation,
-                        checkpointing=checkpointing,
-                    )
+                    for together in generated_together(work, batch, accumulation, pinned):
+                        yield work.but(
+                            precision=precision,
+                            device=offer.device,
+                            gpus=gpus,
+                            batch=batch,
+                            accumulation=accumulation,
+                            checkpointing=checkpointing,
+                            generation_steps=together,
+                        )
 
 
 def batches(work: Work, load: Load, offer: Offer, pinned: set[str]) -> Iterator[tuple[int, int]]:
@@ -142,6 +144,14 @@ def whole_groups(batch: int, accumulation: int, group: int) -> int:
     while batch * accumulation % group:
         accumulation += 1
     return accumulation
+
+
+def generated_together(work: Work, batch: int, accumulation: int, pinned: set[str]) -> list[int]:
+    """All completions of a step at once is fastest; one group of them needs the least memory."""
+    if not work.generations or "steps_per_generation" in pinned:
+        return [work.generation_steps]
+    fewest = work.generations // gcd(work.generations, batch)
+    return [accumulation] if fewest >= accumulation else [accumulation, fewest]
 
 
 def checkpointings(work: Work, pinned: set[str]) -> list[bool]:

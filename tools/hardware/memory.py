@@ -31,7 +31,9 @@ CPU_OVERHEAD = 90 * 2**20  # what the libraries load and allocate after their im
 HEAP_BELOW, HEAP_GAPS = 32 * 2**20, 0.4
 CUDA_OVERHEAD = 1.2 * 2**30  # context, cuBLAS workspaces, kernels
 CUDA_SLACK = 1.08  # the caching allocator's gaps
-VISION_TOKENS = 1024  # one image in the language model's sequence, when nothing better is known
+# bytes of optimizer state per trained parameter, where it does not follow the number format: two moments in 8 bits with
+# their scales; factored moments, which are rows and columns only
+STATES = {"paged_adamw_8bit": 2.05, "adafactor": 0.05}
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,11 @@ class Work:
     checkpointing: bool = False
     generations: int = 0
     completion: int = 0
+    generation_steps: int = 0  # forward passes whose completions are generated together; 0: all of a step
     precision: Precision = "bf16"
     device: str = "cuda"
     attention: str = "sdpa"  # or eager, which keeps every attention weight
+    optim: str = "adamw_torch_fused"
     gpus: int = 1  # weights, gradients and optimizer are spread over them (FSDP)
 
     @property
@@ -86,7 +90,7 @@ def peak(model: Model, work: Work) -> Peak:
     spread = max(1, work.gpus)
     weights = weight_bytes(model, work) / spread + gathered(model, work)
     reference = reference_bytes(model, work) / spread
-    gradients, optimizer = trained * state / spread, 2 * trained * state / spread
+    gradients, optimizer = trained * state / spread, trained * STATES.get(work.optim, 2 * state) / spread
     kept, head, cache = activations(model, work), head_bytes(model, work), cache_bytes(model, work)
     begins = kept + head + (gradients if work.accumulation > 1 else 0)
     ends = gradients + tied_gradient(model, work)
@@ -187,7 +191,7 @@ def cache_bytes(model: Model, work: Work) -> float:
     """While it generates: keys and values of every running completion, and their last logits."""
     if work.method not in GENERATING:
         return 0.0
-    running = work.batch * work.accumulation
+    running = work.batch * (work.generation_steps or work.accumulation)
     element = 4 if work.precision == "fp32" else 2
     kept = 2 * model.layers * model.key * work.length * element
     return running * (kept + 4 * model.vocab * 4)

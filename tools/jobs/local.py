@@ -3,7 +3,9 @@
 A job is a session of its own with a small shell at its head. It writes the exit code when the command ends, so any
 later process can tell how it went; without a code and without a process the job is lost. How the shell is started is
 the `launch` it is given: `on_host` starts it as this user with all this user may do, so it is only for programs whose
-text is known (see trust.py); another launch may put it into a jail that shares the job's folder.
+text is known (see trust.py). Whoever can put a job into a jail that shares its folder says so with `launching_in`; its
+launch, too, starts the command detached and returns the number of a process at the head of a session on this machine,
+and passes a TERM to that process on to the command.
 """
 
 import os
@@ -14,6 +16,8 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from tools.context import ToolError
@@ -54,11 +58,23 @@ def on_host(argv: list[str], env: dict[str, str], cwd: Path) -> int:
     return process.pid
 
 
+JAIL: ContextVar[Launch | None] = ContextVar("where generated code may run", default=None)
+
+
+@contextmanager
+def launching_in(jail: Launch) -> Iterator[None]:
+    token = JAIL.set(jail)
+    try:
+        yield
+    finally:
+        JAIL.reset(token)
+
+
 class LocalRunner:
     name = "local"
 
-    def __init__(self, launch: Launch = on_host):
-        self.launch = launch
+    def __init__(self, launch: Launch | None = None):
+        self.launch = launch or JAIL.get() or on_host
 
     def offers(self) -> list[Offer]:
         one = local_offer()
@@ -70,6 +86,8 @@ class LocalRunner:
         id = secrets.token_hex(6)
         traces = spec.folder / "jobs" / id
         traces.mkdir(parents=True)
+        if (spec.folder / LOG).is_symlink():  # left by a job before: it must not lead this one's output elsewhere
+            (spec.folder / LOG).unlink()
         argv = ["/bin/sh", "-c", HEAD, f"job-{id}", str(spec.folder / LOG), str(traces)]
         argv += [f"{spec.timeout_s:.3f}", f"{spec.grace_s:.3f}", *spec.command]
         pid = self.launch(argv, {**passed(), **spec.env, **spec.secrets}, spec.folder)

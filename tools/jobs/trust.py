@@ -2,12 +2,13 @@
 
 Only when it is word for word what its plan renders to, and the plan brings nothing but constants and a mapping that
 merely reads and rearranges a row. Everything else is generated code and belongs into a sandbox, unless a person takes
-it upon themselves. The mapping is judged by what it may name: a few pure functions and methods, nothing private, nothing
-that the rest of the script defines.
+it upon themselves. The mapping is judged by what it may name: a few pure functions and methods, nothing private,
+nothing that the rest of the script defines.
 """
 
 import ast
 import builtins
+import re
 import symtable
 from pathlib import Path
 
@@ -16,12 +17,21 @@ from tools.plan import read_plan
 from tools.training import BEGIN, END, render
 
 MODULES = {"json", "math", "re"}
-FUNCTIONS = {"abs", "all", "any", "bool", "dict", "enumerate", "filter", "float", "int", "isinstance", "len", "list", "map"}
-FUNCTIONS |= {"max", "min", "range", "repr", "reversed", "round", "set", "sorted", "str", "sum", "tuple", "zip", *MODULES}
-METHODS = {"append", "capitalize", "casefold", "count", "dumps", "endswith", "extend", "find", "findall", "fullmatch", "get"}
-METHODS |= {"group", "index", "insert", "isdigit", "items", "join", "keys", "loads", "lower", "lstrip", "match", "partition"}
-METHODS |= {"pop", "removeprefix", "removesuffix", "replace", "rpartition", "rsplit", "rstrip", "search", "setdefault"}
-METHODS |= {"split", "splitlines", "startswith", "strip", "sub", "title", "update", "upper", "values"}
+FUNCTIONS = MODULES | set(
+    re.findall(
+        r"\w+",
+        """abs all any bool dict enumerate filter float int isinstance len list map max min range repr reversed round set
+        sorted str sum tuple zip""",
+    )
+)
+METHODS = set(
+    re.findall(
+        r"\w+",
+        """append capitalize casefold count dumps endswith extend find findall fullmatch get group index insert isdigit
+        items join keys loads lower lstrip match partition pop removeprefix removesuffix replace rpartition rsplit rstrip
+        search setdefault split splitlines startswith strip sub title update upper values""",
+    )
+)
 NEVER = (ast.ClassDef, ast.AsyncFunctionDef, ast.Global, ast.Nonlocal, ast.ImportFrom, ast.With, ast.Await, ast.Delete)
 
 
@@ -44,20 +54,10 @@ def foreign(text: str) -> str | None:
     own = taken(head) | taken(body)
     code = []
     for node in ast.parse(block).body:
-        if isinstance(node, ast.Assign) and is_literal(node.value):
-            continue
         if isinstance(node, ast.FunctionDef) and node.name == "reward":
             return "its plan brings a reward function of its own"
         code.append(node)
     return impure(ast.Module(code, []), own)
-
-
-def is_literal(value: ast.expr) -> bool:
-    try:
-        ast.literal_eval(value)
-    except ValueError:
-        return False
-    return True
 
 
 def taken(text: str) -> set[str]:
@@ -75,8 +75,9 @@ def impure(code: ast.Module, own: set[str]) -> str | None:
             return f"its mapping uses .{node.attr}"
     table = symtable.symtable(ast.unparse(code), "mapping", "exec")
     made = {one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported()}
-    if clash := (made - MODULES - {"mapping"}) & (own | set(dir(builtins))):
-        return f"its mapping defines {', '.join(sorted(clash))}, which the script has too"
+    imported = {one.get_name() for one in table.get_symbols() if one.is_imported()}
+    if clash := {name for name in made - imported if name in own | MODULES | set(dir(builtins)) or name[0] == "_"}:
+        return f"its mapping defines {', '.join(sorted(clash))}, which has another meaning there"
     for name in outside(table):
         if name not in FUNCTIONS | made:
             return f"its mapping names {name}"

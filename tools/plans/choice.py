@@ -64,6 +64,8 @@ def method_for(asked: str | None, wish: str, facts: Facts) -> tuple[str, str]:
         if re.search(words, wish, re.IGNORECASE):
             return fitting(name, f"the wish speaks of it ({wish.strip()[:60]!r})", facts)
     usable = [one.method for one in facts.verdicts.values() if one.verdict != "incompatible" and one.method in METHODS]
+    if facts.best in ("grpo", "distillation") and "dpo" in usable:  # prompts alone are the least that data can be
+        return "dpo", why_data(facts, "dpo")
     if facts.best in METHODS:
         return facts.best, why_data(facts, facts.best)
     ready = [name for name in usable if facts.verdicts[name].verdict == "ready"]
@@ -90,7 +92,9 @@ def fitting(name: str, why: str, facts: Facts) -> tuple[str, str]:
     if verdict and verdict.verdict == "incompatible":
         can = [one.method for one in facts.verdicts.values() if one.verdict != "incompatible"]
         instead = f"It fits: {', '.join(can)}." if can else "Mend it with prepare_dataset."
-        raise ToolError(f"{facts.id!r} cannot be used for {name}: {verdict.reason or 'wrong columns'}. {instead}")
+        raise ToolError(
+            f"{facts.id!r} cannot be used for {name}: {verdict.reason.rstrip('.') or 'wrong columns'}. {instead}"
+        )
     return name, why
 
 

@@ -82,7 +82,8 @@ def draft(method: str, adapter: str, model: Model, facts: Facts, pinned: dict[st
     made.put(
         "warmup_steps", 0.1 if method != "cpt" else 0.03, "a share of all steps, so that the first ones are gentle"
     )
-    made.put("weight_decay", 0.01 if adapter == "none" else 0.0, "an adapter is small enough not to need any")
+    decay = (0.01, "keeps all weights from growing") if adapter == "none" else (0.0, "an adapter is small already")
+    made.put("weight_decay", *decay)
     made.put("max_grad_norm", 1.0 if method not in SAMPLING else 0.2, "one bad batch must not throw the model off")
     if method in ("dpo", "kto", "vision-dpo"):
         made.put("beta", 0.1, "the usual pull towards the model it starts from")

@@ -15,7 +15,7 @@ Run it with `python`, `uv run` or `accelerate launch`; run it again and it goes 
 
 # --- the plan: change what you like ---
 MODEL, REVISION = "Qwen/Qwen3-0.6B", None
-DATASET, CONFIG, SPLIT = "openai/gsm8k", None, "train"
+DATASET, CONFIG, SPLIT = "openai/gsm8k", "main", "train"
 EVAL_SPLIT, EVAL_SHARE = None, 0.05  # a split of its own, or a share of the training rows
 SEED = 42
 ADAPTER = "lora"  # lora, qlora (NVIDIA GPU), or none: all weights

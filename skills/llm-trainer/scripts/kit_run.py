@@ -1,7 +1,7 @@
 """What every training script of this folder shares: the run's folder, its watch, its files and its honest end.
 
-`from kit_run import …` works beside this file; a script rendered for a run carries the text itself. Nothing here knows
-a method. What a run leaves lies in RUN: result.json, eval.json, progress.json, alerts.jsonl, metrics/, checkpoints/.
+Nothing here knows a method. What a run leaves lies in RUN: result.json, eval.json, progress.json, alerts.jsonl, metrics/,
+checkpoints/.
 """
 
 # ruff: noqa: E402
@@ -80,6 +80,7 @@ outcome = Outcome()
 def run(main):
     """Run `main` to a true end: exit code 0 succeeded, 1 failed, 130 cancelled."""
     RUN.mkdir(parents=True, exist_ok=True)
+    outcome.note(memory_at_start_mb=peak_memory_mb())
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, outcome.on_signal)
     outcome.write()

@@ -8,7 +8,7 @@ import re
 import torch
 from kit_run import Fault, outcome
 
-BATCH = 8
+AT_ONCE = 8
 
 
 def turns(row):
@@ -52,9 +52,9 @@ def losses(model, tokenizer, rows, max_length=None):
     was_training, found = model.training, []
     model.eval()
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    for begin in range(0, len(rows), BATCH):
+    for begin in range(0, len(rows), AT_ONCE):
         outcome.check()
-        coded = [encode(tokenizer, *row) for row in rows[begin : begin + BATCH]]
+        coded = [encode(tokenizer, *row) for row in rows[begin : begin + AT_ONCE]]
         coded = [(ids[:max_length], start) for ids, start in coded]
         longest = max(len(ids) for ids, _ in coded)
         ids = torch.tensor([one + [pad] * (longest - len(one)) for one, _ in coded], device=model.device)
@@ -80,9 +80,9 @@ def answers(model, tokenizer, prompts, new_tokens, keep_thinking=False):
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    for begin in range(0, len(prompts), BATCH):
+    for begin in range(0, len(prompts), AT_ONCE):
         outcome.check()
-        texts = [templated(tokenizer, prompt) for prompt in prompts[begin : begin + BATCH]]
+        texts = [templated(tokenizer, prompt) for prompt in prompts[begin : begin + AT_ONCE]]
         batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=isinstance(prompts[begin], str))
         batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
         made = model.generate(**batch, max_new_tokens=new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)

@@ -53,16 +53,18 @@ def jailed(request: pytest.FixtureRequest, witness: Witness) -> Iterator[Jailed]
         "MODELSMITH_SANDBOX_SHARES": f'[{{"host": "{planted["share"]}", "inside": "/mnt/share"}}]',
     }
     ordinary = not as_root and os.geteuid() == 0
-    with serving(home, ordinary=ordinary, program=program(), **environment) as served:
-        box = Sandbox.create(timeout=3600, **served.options)
-        other = Sandbox.create(timeout=3600, envs={"OTHER_SECRET": secret}, **served.options)
-        other.files.write("secret.txt", secret)
-        other.commands.run("exec -a the-other-one sleep 3600", background=True, timeout=0)
-        yield Jailed(served, box, other, user, secret, planted)
-    subprocess.run(["rm", "-rf", str(home)], check=True)
-    for path in planted.values():
-        if secret[:8] in path:
-            Path(path).unlink()
+    try:
+        with serving(home, ordinary=ordinary, program=program(), **environment) as served:
+            box = Sandbox.create(timeout=3600, **served.options)
+            other = Sandbox.create(timeout=3600, envs={"OTHER_SECRET": secret}, **served.options)
+            other.files.write("secret.txt", secret)
+            other.commands.run("exec -a the-other-one sleep 3600", background=True, timeout=0)
+            yield Jailed(served, box, other, user, secret, planted)
+    finally:
+        subprocess.run(["rm", "-rf", str(home)], check=True)
+        for path in planted.values():
+            if secret[:8] in path:
+                Path(path).unlink()
 
 
 @pytest.fixture

@@ -284,6 +284,7 @@ class Session:
     def summarise(self, messages: list[dict[str, Any]]) -> str:
         ask = [*messages, {"role": "user", "content": prompt.render("summary")}]
         try:
+            ask = self.store.redactor.value(ask)
             return self.choice.model.generate(ask, cancel=self.cancel_flag, stop_at=None).text
         except Cancelled:
             raise TurnCancelled("cancelled by the person") from None

@@ -1,8 +1,8 @@
 """Time per useful token of our SFT script beside a plain TRL script with the settings published templates have.
 
-`python -m benchmarks.training [rows]`. Both train all weights of the same tiny model on the same chats, one
-epoch, one thread, each in a process of its own; useful are the tokens the loss counts, the assistant's. Only the trainer's own time
-is taken, not imports and tokenising.
+`python -m benchmarks.training [rows]`. Both train all weights of the same tiny model on the same chats, one epoch, one
+thread, each in a process of its own; useful are the tokens the loss counts, the assistant's. Only the trainer's own
+time is taken, not imports and tokenising.
 """
 
 import json

@@ -16,9 +16,9 @@ from typing import Any
 from tools import envelope
 from tools.context import ToolError
 from tools.declare import tool
-from tools.training import SKILLS, digest, read_run
+from tools.training import KITS, digest, read_run
 
-PROGRAM = SKILLS / "llm-trainer" / "scripts" / "preflight.py"
+PROGRAM = KITS / "preflight.py"
 
 # Runs `python PROGRAM <folder>` where generated code may run, and leaves preflight.json in that folder on the host.
 Rehearse = Callable[[Path], None]

@@ -71,8 +71,8 @@ def run_status(run: str | None = None) -> dict:
 
     Returns:
         A job with `state` (prepared, queued, running; succeeded, failed, cancelled, limit, lost are ends), `reason`,
-        `over`, `step`, `planned_steps`, `eta_minutes`, `loss`, `alerts`, `log`; after a failure `diagnosis` with evidence,
-        cures and a changed `plan`; after success `verdict`.
+        `over`, `step`, `planned_steps`, `eta_minutes`, `loss`, `alerts`, `log`; after a failure `diagnosis` with
+        evidence, cures and a changed `plan`; after success `verdict`.
     """
     if run is None:
         return overview()

@@ -20,6 +20,7 @@ from tools.plan import SAMPLING, VISION, TrainingPlan, read_plan
 from tools.signatures import checked_apart
 
 SKILLS = Path(__file__).parent.parent / "skills"
+KITS = SKILLS / "llm-trainer" / "scripts"  # the shared pieces lie once
 BEGIN, END = "# --- the plan: change what you like ---\n", "# --- end of the plan ---\n"
 KIT = re.compile(r"^from (kit_\w+) import [^\n]+\n", re.MULTILINE)
 HEADER = re.compile(r"# /// script\n.*?# ///\n", re.DOTALL)
@@ -62,7 +63,7 @@ def write_training_script(plan: dict, run: str | None = None, reward: str | None
 
 
 def rewarded(plan: TrainingPlan, reward: str | None) -> TrainingPlan:
-    """The plan with its reward: a name becomes the metric, code stands beside the mapping. So the plan alone renders."""
+    """The plan with its reward: names become the metric, code stands beside the mapping; the plan alone renders."""
     if reward is None:
         return plan
     if plan.method not in SAMPLING:
@@ -95,7 +96,7 @@ def render(plan: TrainingPlan, name: str) -> str:
     template = source.read_text(encoding="utf-8")
     head, _, rest = template.partition(BEGIN)
     block, _, body = rest.partition(END)
-    text = head + BEGIN + filled(block, values(plan, name), plan.dataset.mapping) + END + inlined(body, source.parent)
+    text = head + BEGIN + filled(block, values(plan, name), plan.dataset.mapping) + END + inlined(body)
     if plan.adapter.kind == "qlora":
         text = text.replace('  "trackio==', '  "bitsandbytes==0.50.0",\n  "trackio==', 1)
     try:
@@ -212,7 +213,7 @@ def with_mapping(block: str, mapping: str | None) -> str:
     return "".join(lines).rstrip("\n") + "\n\n\n"
 
 
-def inlined(body: str, folder: Path) -> str:
+def inlined(body: str) -> str:
     """The body with the text of each `kit_` module where it was imported first; its docstring becomes a comment."""
     done: list[str] = []
 
@@ -221,7 +222,7 @@ def inlined(body: str, folder: Path) -> str:
         if name in done:
             return ""
         done.append(name)
-        text = (folder / f"{name}.py").read_text(encoding="utf-8")
+        text = (KITS / f"{name}.py").read_text(encoding="utf-8")
         doc = ast.parse(text).body[0]
         lines = text.splitlines(keepends=True)[doc.end_lineno :]
         about = ast.get_docstring(ast.parse(text), clean=True) or name

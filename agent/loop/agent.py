@@ -103,7 +103,7 @@ class Smith(CodeAgent):
     def ask(self, step: ActionStep) -> Answer:
         """One answer of the model. An overflow compacts the conversation; it and a cut stream ask once more."""
         for attempt in (1, 2):
-            messages = self.context.messages(self.memory)
+            messages = self.python_executor.bridge.redactor.value(self.context.messages(self.memory))
             live = Live(lambda kind, text: self.emit(kind, {"text": text, "step": self.steps_done}))
             try:
                 reply = self.model.generate(messages, on_delta=self.listen(live), cancel=self.cancel_flag)

@@ -220,7 +220,8 @@ class SandboxExecutor(PythonExecutor):
     # -- what the model reads ----------------------------------------------------------------------------------------
 
     def observation(self, heard: Heard, cell: Cell) -> str:
-        said = [plain(text).rstrip("\n") for text in ("".join(heard.printed), *heard.results)]
+        clean = self.bridge.redactor.text  # before it is cut: half a secret is not recognised
+        said = [clean(plain(text)).rstrip("\n") for text in ("".join(heard.printed), *heard.results)]
         parts = [self.capped("\n".join(text for text in said if text.strip()))]
         if cell.end in ("error", "kernel_died", "cut", "deadline"):
             parts.append(self.trouble(cell))
@@ -230,7 +231,7 @@ class SandboxExecutor(PythonExecutor):
         if cell.execution.error and cell.execution.error.name == "FinalAnswer":
             return ""
         told = headline(cell, DEADLINE)
-        trace = "" if cell.kernel_lost or cell.end == "deadline" else self.capped(traceback(cell))
+        trace = "" if cell.kernel_lost or cell.end == "deadline" else self.capped(self.bridge.redactor.text(traceback(cell)))
         self.emit("error", {"text": told, "kind": "code", "detail": trace, "step": self.step})
         return trace or told
 

@@ -29,6 +29,9 @@ CPU_OVERHEAD = 90 * 2**20  # what the libraries load and allocate after their im
 # glibc gives buffers below this size from its heap, and what is freed there stays with the process: after a few
 # steps the gaps between activations are this share of them (35 to 65 % less where such buffers bypass the heap)
 HEAP_BELOW, HEAP_GAPS = 32 * 2**20, 0.4
+# layers held while one is computed anew: it and its gradients, and on a CPU what its heap did not give back (set from
+# one run, and so rough)
+ANEW, ANEW_IN_HEAP = 2, 6
 CUDA_OVERHEAD = 1.2 * 2**30  # context, cuBLAS workspaces, kernels
 CUDA_SLACK = 1.08  # the caching allocator's gaps
 # bytes of optimizer state per trained parameter, where it does not follow the number format: two moments in 8 bits with
@@ -138,11 +141,11 @@ def activations(model: Model, work: Work) -> float:
     tokens = work.sequences * work.length
     one = tokens * layer_bytes(model, work) + scores(model, work)
     wide = 4 if work.precision != "bf16-pure" else 2
-    if work.checkpointing:
-        return tokens * model.hidden * wide * model.layers + 2 * one  # one layer computed anew, with its gradients
     element = 4 if work.precision == "fp32" else 2
-    transient = tokens * max(2 * model.width, model.query) * element
     in_heap = work.device == "cpu" and tokens * model.width * element < HEAP_BELOW
+    if work.checkpointing:
+        return tokens * model.hidden * wide * model.layers + (ANEW_IN_HEAP if in_heap else ANEW) * one
+    transient = tokens * max(2 * model.width, model.query) * element
     return one * model.layers * (1 + HEAP_GAPS * in_heap) + transient
 
 

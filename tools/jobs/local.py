@@ -30,14 +30,21 @@ LOG = "log.txt"
 POLL = 0.2  # seconds between two looks at a log that is followed
 TIMED_OUT, KILLED = 124, 137
 
-# `timeout` makes a group of its own and passes a TERM on to all of it; the shell passes its own TERM on to `timeout`.
+# `timeout` makes a group of its own and passes a TERM on to all of it; the shell passes its own TERM on to `timeout`, but
+# not before it is `timeout`: a shell's child that has not become its program yet would swallow it.
 HEAD = """
 log=$1 traces=$2 limit=$3 grace=$4; shift 4
-trap 'asked=yes; [ -z "$child" ] || kill -TERM $child 2> /dev/null' TERM INT HUP
+stop() {
+    asked=yes
+    [ -n "$child" ] || return
+    while read -r name < /proc/$child/comm && [ "$name" != timeout ]; do :; done 2> /dev/null
+    kill -TERM $child 2> /dev/null
+}
+trap stop TERM INT HUP
 date +%s.%N > "$traces/started"
 timeout --signal=TERM --kill-after="$grace" "$limit" "$@" >> "$log" 2>&1 < /dev/null &
 child=$!
-[ -z "$asked" ] || kill -TERM $child
+[ -z "$asked" ] || stop
 wait $child; code=$?
 while kill -0 $child 2> /dev/null; do wait $child; code=$?; done
 date +%s.%N > "$traces/ended"
@@ -148,10 +155,7 @@ class LocalRunner:
             return
         (place(ref) / "cancelled").touch()
         process = Process.from_json(ref.where["process"])
-        if process.alive():
-            os.killpg(process.pid, signal.SIGTERM)
-            return
-        for pid in process.members():  # its head is gone
+        for pid in [process.pid] if process.alive() else process.members():  # all of them when its head is gone
             try:
                 os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:

@@ -8,7 +8,6 @@ nothing that the rest of the script defines.
 
 import ast
 import builtins
-import re
 import symtable
 from pathlib import Path
 
@@ -17,21 +16,16 @@ from tools.plan import read_plan
 from tools.training import BEGIN, END, render
 
 MODULES = {"json", "math", "re"}
-FUNCTIONS = MODULES | set(
-    re.findall(
-        r"\w+",
-        """abs all any bool dict enumerate filter float int isinstance len list map max min range repr reversed round set
-        sorted str sum tuple zip""",
-    )
-)
-METHODS = set(
-    re.findall(
-        r"\w+",
-        """append capitalize casefold count dumps endswith extend find findall fullmatch get group index insert isdigit
-        items join keys loads lower lstrip match partition pop removeprefix removesuffix replace rpartition rsplit rstrip
-        search setdefault split splitlines startswith strip sub title update upper values""",
-    )
-)
+PURE_FUNCTIONS = """
+abs all any bool dict enumerate filter float int isinstance len list map max min range repr reversed round set sorted
+str sum tuple zip
+"""
+PURE_METHODS = """
+append capitalize casefold count dumps endswith extend find findall fullmatch get group index insert isdigit items join
+keys loads lower lstrip match partition pop removeprefix removesuffix replace rpartition rsplit rstrip search setdefault
+split splitlines startswith strip sub title update upper values
+"""
+FUNCTIONS, METHODS = MODULES | set(PURE_FUNCTIONS.split()), set(PURE_METHODS.split())
 NEVER = (ast.ClassDef, ast.AsyncFunctionDef, ast.Global, ast.Nonlocal, ast.ImportFrom, ast.With, ast.Await, ast.Delete)
 
 

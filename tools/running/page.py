@@ -58,7 +58,8 @@ def asked(plan: dict[str, Any]) -> str:
     measure = (plan.get("eval") or {}).get("metric") or "loss"
     return (
         f"Train `{model.get('id')}`{at(model.get('revision'))} with **{plan.get('method')}** ({what}) "
-        f"on `{data.get('id')}`, split `{data.get('split')}`; judged by {measure} on held-out rows. Seed {plan.get('seed')}."
+        f"on `{data.get('id')}`, split `{data.get('split')}`; judged by {measure} on held-out rows. "
+        f"Seed {plan.get('seed')}."
     )
 
 

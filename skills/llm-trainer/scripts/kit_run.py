@@ -1,7 +1,7 @@
 """What every training script of this folder shares: the run's folder, its watch, its files and its honest end.
 
-Nothing here knows a method. What a run leaves lies in RUN: result.json, eval.json, progress.json, alerts.jsonl, metrics/,
-checkpoints/.
+Nothing here knows a method. What a run leaves lies in RUN: result.json, eval.json, progress.json, alerts.jsonl,
+metrics/, checkpoints/.
 """
 
 # ruff: noqa: E402

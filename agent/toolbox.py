@@ -19,7 +19,10 @@ from pydantic import ConfigDict, ValidationError, create_model
 from tools.context import ToolError
 from tools.declare import Declaration, Stake, declaration
 
-MODULES = ["tools.hub", "tools.papers", "tools.docs", "tools.spaces"]
+MODULES = [
+    *("tools.hub", "tools.papers", "tools.docs", "tools.spaces"),
+    *("tools.datasets", "tools.planning", "tools.training", "tools.preflight", "tools.runs", "tools.reports"),
+]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ Computes everything and starts nothing. Times are ranges from arithmetic, not fr
 """
 
 import difflib
+import os
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from tools import envelope
@@ -37,6 +39,12 @@ OTHER_PINS = {
 PATIENCE_MINUTES = 24 * 60  # how long one waits for the own machine when others can be had
 PATIENCE_ALONE_MINUTES = 7 * 24 * 60  # and without an account
 MARGIN = 1.3  # of the slow estimate, before a run is stopped
+
+
+def absolute(name: str) -> str:
+    """A local path in full, so that the script runs from anywhere; an id of the Hub as it is."""
+    path = here().folder / Path(name).expanduser()
+    return str(Path(os.path.abspath(path))) if name and path.exists() else name
 
 
 @tool(risk="free")
@@ -72,6 +80,7 @@ def plan_training(
     pins = checked(overrides or {})
     positive(max_usd=max_usd, max_minutes=max_minutes)
     found = load(model)
+    model, dataset = absolute(model), absolute(dataset)
     facts = facts_of(dataset, model)
     chosen_method, why_method = method_for(method, wish, facts)
     offers, prices = wanted(hardware)

@@ -1,7 +1,8 @@
 """A script's rehearsal before it may cost anything: `preflight` runs the skill's own program and reads its findings.
 
-The script is generated code, so this module does not run it: whoever calls the tool says where such code may run
-(`rehearsing_in`). A verdict holds for the script as it was; a changed train.py has none.
+A script that is word for word what its plan renders to is rehearsed here, as it would be trained here. Any other is
+generated code: whoever calls the tool says where such code may run (`rehearsing_in`). A verdict holds for the script
+as it was; a changed train.py has none.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 from tools import envelope
 from tools.context import ToolError
 from tools.declare import tool
+from tools.jobs.trust import distrust
 from tools.training import KITS, digest, read_run
 
 PROGRAM = KITS / "preflight.py"
@@ -45,9 +47,13 @@ def preflight(run: str) -> dict:
         run: The run's name, from write_training_script.
     """
     folder, _ = read_run(run)
-    rehearse = WHERE.get()
+    rehearse, foreign = WHERE.get(), distrust(folder)
+    if foreign is None:
+        rehearse = on_this_machine  # word for word ours: what may train on the host may be rehearsed there
     if rehearse is None:
-        raise ToolError("There is no sandbox to rehearse the script in. Open a session, or run preflight.py by hand.")
+        raise ToolError(
+            f"It is not rehearsed on this machine, because {foreign}. A person can run: python {PROGRAM} {folder}"
+        )
     path = folder / "preflight.json"
     path.unlink(missing_ok=True)
     rehearse(folder)

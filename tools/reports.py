@@ -111,7 +111,7 @@ def audited(folder: Path) -> None:
     from tools.data.audit import audit
 
     try:
-        facts = audit(str(path))
+        facts = audit(str(path), None, None, 2048, None)
     except ToolError as problem:
         log.info("no audit of %s: %s", path, problem)
         return

@@ -8,6 +8,7 @@ MODULES = [
     "agent.cli.run",
     "agent.cli.chat",
     "agent.cli.sessions",
+    "agent.cli.runs",
     "agent.cli.models",
     "agent.cli.tools",
     "agent.cli.skills",

@@ -1,7 +1,5 @@
 """One home folder and one sandbox server for all sessions of these tests; tests that break it take `own_home`."""
 
-from . import shim  # noqa: F401
-
 import json
 import os
 import shutil
@@ -19,7 +17,6 @@ from agent import toolbox
 from . import host_tools
 from .scripted_server import ScriptedServer
 from .talking import Talk, open_talk, until
-
 
 ROOT = Path(__file__).parents[2]
 

@@ -34,7 +34,9 @@ def code(source: str, said: str = "Doing the next step.") -> str:
 
 
 class ScriptedServer:
-    def __init__(self, answers: Sequence[Answer] | Callable[[Messages], Any] = (), window: int = 32_768, piece: int = 9):
+    def __init__(
+        self, answers: Sequence[Answer] | Callable[[Messages], Any] = (), window: int = 32_768, piece: int = 9
+    ):
         self.answers = answers if callable(answers) else list(answers)
         self.window, self.piece = window, piece
         self.bodies: list[bytes] = []

@@ -58,7 +58,9 @@ def test_a_stub_shows_the_signature_the_defaults_and_the_documentation(talk: Tal
 def test_wrong_arguments_are_an_exception_that_names_them_and_the_signature(
     talk: Talking, call: str, wanted: str
 ) -> None:
-    talking = talk([code(f"try:\n    {call}\nexcept Exception as error:\n    print(type(error).__name__, error)"), "Ok."])
+    talking = talk(
+        [code(f"try:\n    {call}\nexcept Exception as error:\n    print(type(error).__name__, error)"), "Ok."]
+    )
     talking.run()
     assert wanted in talking.text("output")
     assert "add(left: int, right: int = 2, label: str = 'sum')" in talking.text("output")
@@ -174,10 +176,13 @@ print("alive", mirror("yes")["got"])
 
 
 def test_a_forged_request_of_any_size_is_refused_and_the_session_goes_on(talk: Talking) -> None:
-    source = FORGE + """
+    source = (
+        FORGE
+        + """
 number = forge(tool="mirror", arguments={"value": "z" * 40_000_000})
 print(str(answer(number, 20))[:200])
 """
+    )
     talking = talk([code(source), code("final_answer(mirror('fine')['got'])")])
     assert talking.run().answer == "fine"
     assert "too large" in talking.text("output")

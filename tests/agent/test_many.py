@@ -39,7 +39,9 @@ def many(home: Path, count: int) -> None:
             list(pool.map(go_through, talks, range(count)))
         for number, talking in enumerate(talks):
             talking.check_log()
-            assert {line for line in talking.text("output").splitlines() if line.startswith("number")} == {f"number {number}"}
+            assert {line for line in talking.text("output").splitlines() if line.startswith("number")} == {
+                f"number {number}"
+            }
             assert f"bought for {number}\n" in talking.text("output")
             assert talking.session.gate.money()["spent"] == 1.0
             assert all(f"I am {number}," in talking.server.messages(n)[1]["content"] for n in range(5))

@@ -106,7 +106,9 @@ def test_a_whole_run_with_network_tools_stays_on_loopback(own_home: Path) -> Non
 
 
 def test_the_model_chosen_by_itself_is_on_this_machine(own_home: Path) -> None:
-    told = run(own_home, "auto", "What is one and one?", OLLAMA_HOST="http://192.0.2.1:11434", HF_TOKEN="hf_" + "A1" * 18)
+    told = run(
+        own_home, "auto", "What is one and one?", OLLAMA_HOST="http://192.0.2.1:11434", HF_TOKEN="hf_" + "A1" * 18
+    )
     assert beyond(told) == [] and told["reached"]
 
 

@@ -83,6 +83,36 @@ def turns_with_other_keys(folder: Path) -> Path:
     return jsonl(folder, rows)
 
 
+@case("sft", "ready", form="chat", columns=("messages",))
+def chat_beside_other_columns(folder: Path) -> Path:
+    return jsonl(folder, [row | {"id": n, "source": f"book {n}"} for n, row in enumerate(chats())])
+
+
+@case("sft", "needs mapping", form="chat", columns=("messages",))
+def chat_under_an_unusual_name(folder: Path) -> Path:
+    return jsonl(folder, [{"the_talk": row["messages"]} for row in chats()])
+
+
+@case("vision_sft", "needs mapping", form="vision chat", columns=("image", "messages"))
+def turns_with_image_paths(folder: Path) -> Path:
+    turn = ({"from": "human"}, {"from": "gpt"})
+    rows = [{"conversations": [t | {"value": v} for t, v in zip(turn, one, strict=True)]} for one in sums()]
+    return jsonl(folder, [row | {"image": f"pictures/{n}.jpg"} for n, row in enumerate(rows)])
+
+
+@case("grpo", "needs mapping", form="prompt and completion", columns=("prompt", "answer"))
+def worked_solution_beside_the_answer(folder: Path) -> Path:
+    return jsonl(
+        folder, [{"problem": q, "solution": f"Count. {a}", "answer": str(n)} for n, (q, a) in enumerate(sums())]
+    )
+
+
+@case("kto", "ready", form="rated completion", columns=("prompt", "completion", "label"))
+def rated_chats(folder: Path) -> Path:
+    rows = [(chat(q, a)["messages"], n % 3 == 0) for n, (q, a) in enumerate(sums())]
+    return jsonl(folder, [{"prompt": said[:1], "completion": said[1:], "label": good} for said, good in rows])
+
+
 @case("sft", "needs mapping", form="prompt and completion", columns=("prompt", "completion"))
 def question_and_answer(folder: Path) -> Path:
     return jsonl(folder, [{"id": n, "question": q, "answer": a} for n, (q, a) in enumerate(sums())])

@@ -264,6 +264,12 @@ def test_csv_of_any_delimiter_is_read(delimiter: str, tmp_path: Path) -> None:
     assert inspect_dataset(str(tmp_path / "data.csv"))["form"] == "prompt and completion"
 
 
+def test_a_key_that_stands_twice_in_an_object_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "one thing", "text": "another thing"}\n' * 3)
+    assert "'text'" in problem(inspect_dataset(str(path)), "repeated_column")["what"]
+
+
 def test_hidden_folders_and_unknown_methods_are_refused(context: Context, tmp_path: Path) -> None:
     context.folder, context.home = tmp_path / "a", tmp_path / "b"
     (tmp_path / ".keys").mkdir()

@@ -163,6 +163,20 @@ def test_images_stay_images(tmp_path: Path) -> None:
     assert {row["label"] for row in rows_of(made)} == {0, 1}
 
 
+def test_images_named_by_paths_are_taken_in_from_the_data_s_own_folder_only(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    (folder / "pictures").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(b"not yours")
+    for n in range(3):
+        (folder / "pictures" / f"{n}.png").write_bytes(picture(n))
+    names = [*(f"pictures/{n}.png" for n in range(4)), "../secret.png"]
+    rows = [{"image": name, "question": f"What is {n}?", "answer": "A square."} for n, name in enumerate(names)]
+    made = prepared(jsonl(folder, rows), {"do": "drop_broken"})
+    assert made["method"] == "vision_sft"
+    assert [row["image"]["bytes"] for row in rows_of(made)] == [picture(n) for n in range(3)]
+    assert made["dropped"] == {"drop_broken": 2}
+
+
 @pytest.mark.parametrize(
     ("cures", "said"),
     [

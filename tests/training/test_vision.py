@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_model import tiny_model
 from tests.training.making import told, trained, written
 from tools.preflight import on_this_machine
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def pictures(path: Path) -> Path:
@@ -28,6 +36,73 @@ def tiny_vit(folder: Path) -> Path:
     ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8)).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
+
+
+def tiny_llava(folder: Path) -> Path:
+    """A CLIP tower of two layers before the tiny Qwen3, with a template that knows pictures."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        Qwen3Config,
+    )
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model())
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    text = Qwen3Config.from_pretrained(tiny_model())
+    sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 128}
+    vision = CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=64)
+    config = LlavaConfig(text_config=text, vision_config=vision, image_token_index=image, image_seq_length=16)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer=tokenizer, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        image_token="<image>", chat_template=TEMPLATE,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+ASKED = "def to_rows(row):\n    asked = [{'role': 'user', 'content': 'Which colour?'}]\n"
+SAID = "    said = [{'role': 'assistant', 'content': row['label']}]\n"
+OTHER = "    other = [{'role': 'assistant', 'content': 'no idea'}]\n"
+MAPPINGS = {
+    "vision-sft": f"{ASKED}{SAID}    return [{{'images': [row['image']], 'prompt': asked, 'completion': said}}]",
+    "vision-dpo": f"{ASKED}{SAID}{OTHER}"
+    "    return [{'images': [row['image']], 'prompt': asked, 'chosen': said, 'rejected': other}]",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("method", MAPPINGS)
+def test_a_vision_language_model_passes_its_preflight_and_learns_from_pictures(method: str, home: Path) -> None:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    plan = {
+        "method": method,
+        "model": {"id": str(tiny_llava(home / "llava")), "parameters": 3_000_000},
+        "dataset": {"id": str(pictures(home / "pictures.parquet")), "mapping": MAPPINGS[method]},
+        "adapter": {"kind": "lora", "r": 8, "alpha": 16, "task_type": "CAUSAL_LM"},
+        "hyper": {"learning_rate": 1e-2, "per_device_train_batch_size": 8, "max_steps": 8, "eval_steps": 4},
+        "eval": {"share": 0.3},
+        "hardware": {"where": "local", "name": "cpu", "device": "cpu"},
+        "limits": {"minutes": 5},
+    }
+    folder = written(home, plan)
+    on_this_machine(folder)
+    findings = json.loads((folder / "preflight.json").read_text())["findings"]
+    assert all(one["ok"] for one in findings), findings
+    trained(folder)
+    means = [told(folder, "eval.json")[when]["means"]["loss"] for when in ("before", "after")]
+    assert means[1] < means[0] - 0.3
+    AutoProcessor.from_pretrained(folder / "model")
+    assert AutoModelForImageTextToText.from_pretrained(folder / "model").can_generate()
 
 
 @pytest.mark.slow

@@ -41,31 +41,24 @@ def check_given(columns: Columns) -> None:
 def chat(columns: Columns, rows: list[Row]) -> Form | None:
     told = columns.given.get("messages")
     found = [one for one in columns.of_kind(*CHAT) if told in (None, one.name)]
-    apart = [
-        one for one in found if max(fit(one.name, "chosen"), fit(one.name, "rejected"), fit(one.name, "prompt")) < 0.8
-    ]
-    usual = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
-    apart.sort(key=lambda one: usual.index(one.name.lower()) if one.name.lower() in usual else len(usual))
+    others = ("chosen", "rejected", "prompt", "completion")
+    apart = [one for one in found if one.name == told or max(fit(one.name, role) for role in others) < 0.8]
     if not apart:
         return None
-    name, kind = apart[0].name, apart[0].kind
-    system = columns.best("system", TEXT)[0]
-    tools = columns.best("tools", (*TEXT, "objects"))[0]
-    if kind == "turns":
-        values = [row[name] for row in rows if row.get(name)]
-        keys = next((keys for value in values if (keys := turn_keys(value))), ("from", "value"))
-        form = "ShareGPT" if keys == ("from", "value") else "turns"
-        return columns.form(form, 0.98, {"messages": name, "system": system, "tools": tools}, keys=keys)
-    calls = any(m.get("tool_calls") for row in rows[:200] for m in row.get(name) or [] if isinstance(m, dict))
-    form = "chat with tool calls" if calls else "chat"
+    usual = ["messages", "conversations", "conversation", "chat", "dialog", "dialogue"]
+    place = {one.name: usual.index(one.name.lower()) if one.name.lower() in usual else 9 for one in apart}
+    best = min(apart, key=lambda one: place[one.name])
+    confidence = {9: 0.9}.get(place[best.name], 0.99 - 0.01 * (place[best.name] > 1))
     image = columns.best("image", IMAGE)[0]
-    confidence = 0.99 if usual.index(name.lower()) < 2 else 0.97 if name.lower() in usual else 0.9
-    return columns.form(
-        "vision chat" if image else form,
-        confidence,
-        {"messages": name, "system": system, "tools": tools, "image": image},
-        arguments=argument_kind(rows, name) if calls else "",
-    )
+    roles = {"messages": best.name, "system": columns.best("system", TEXT)[0], "image": image}
+    roles["tools"] = columns.best("tools", (*TEXT, "objects"))[0]
+    if best.kind == "turns":
+        keys = keys_of(rows, best.name)
+        form = "vision chat" if image else "ShareGPT" if keys == ("from", "value") else "turns"
+        return columns.form(form, min(confidence, 0.98), roles, keys=keys)
+    calls = any(m.get("tool_calls") for row in rows for m in row.get(best.name) or [] if isinstance(m, dict))
+    form = "vision chat" if image else "chat with tool calls" if calls else "chat"
+    return columns.form(form, confidence, roles, arguments=argument_kind(rows, best.name) if calls else "")
 
 
 def argument_kind(rows: list[Row], name: str) -> str:
@@ -130,7 +123,10 @@ def pair(columns: Columns, rows: list[Row]) -> Form | None:
             "rated completion", confidence, {"prompt": prompt, "completion": completion, "label": label}
         )
     system = columns.best("system", TEXT)[0]
-    roles = {"prompt": prompt, "completion": completion, "system": system, "image": image}
+    longer, also = columns.best("completion", TEXT, [prompt, completion], least=0.9)
+    if longer and "completion" not in columns.given and columns.all[longer].length > columns.all[completion].length:
+        completion, longer, sure = longer, completion, also
+    roles = {"prompt": prompt, "completion": completion, "answer": longer, "system": system, "image": image}
     return columns.form("vision question and answer" if image else "prompt and completion", min(asked, sure), roles)
 
 
@@ -171,6 +167,8 @@ def similar(columns: Columns, rows: list[Row]) -> Form | None:
         return None
     negative = columns.best("negative", (*TEXT, "texts"), [anchor, positive], least=0.75)[0]
     score = "" if negative else columns.best("score", ("int", "float", "bool"), [anchor, positive], least=0.75)[0]
+    if score and columns.kind(score) == "int" and fit(score, "label") > 0.8 and not two_values(rows, score):
+        return None  # classes, such as entailment and contradiction, are no similarity
     roles = {"anchor": anchor, "positive": positive, "negative": negative, "score": score}
     return columns.form("sentence pairs" if score else "anchor and positive", min(sure, also), roles)
 

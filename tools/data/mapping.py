@@ -187,6 +187,8 @@ def prompts(w: Writer) -> str | None:
             ]
             body += ['return [{"prompt": messages[:-1], "answer": messages[-1]["content"]}]']
             return w.program(body)
+        case "pair" if w.name("answer"):
+            return w.program([f'return [{{"prompt": {w.asked()}, "answer": {w.value("answer")}}}]'])
         case "pair" | "rated completion":
             answer = (
                 w.value("completion")

@@ -50,6 +50,7 @@ BEST |= {
 BEST |= {"anchor and positive": "embeddings", "sentence pairs": "embeddings"}
 BEST |= {"vision chat": "vision_sft", "vision question and answer": "vision_sft"}
 LESS = {("preference", "sft"): 0.9, ("text and label", "cpt"): 0.6, ("dialog", "cpt"): 0.7, ("pair", "cpt"): 0.7}
+LESS |= {("text", "sft"): 0.6, ("prompt only", "grpo"): 0.7, ("prompt only", "distillation"): 0.7}
 LESS |= {("pair", "embeddings"): 0.75, ("preference", "grpo"): 0.8, ("dialog", "grpo"): 0.8}
 CONFUSING = {"prompt", "completion", "messages"}  # SFT looks at these names in this order, whatever else is there
 

@@ -19,9 +19,28 @@ SAYINGS = ("value", "content", "text", "message", "utterance", "body")
 # How well a word in a column's name tells its role.
 WORDS: dict[str, dict[str, float]] = {
     "prompt": {"prompt": 1, "question": 0.95, "instruction": 0.95, "query": 0.95, "problem": 0.9, "input": 0.8}
-    | {"request": 0.8, "task": 0.7, "user": 0.8, "human": 0.8, "ask": 0.7, "inputs": 0.8, "source": 0.6},
+    | {
+        "request": 0.8,
+        "task": 0.7,
+        "user": 0.8,
+        "human": 0.8,
+        "ask": 0.7,
+        "inputs": 0.8,
+        "source": 0.6,
+        "document": 0.6,
+        "article": 0.6,
+    },
     "completion": {"completion": 1, "answer": 0.95, "response": 0.95, "output": 0.9, "reply": 0.9, "solution": 0.9}
-    | {"target": 0.8, "assistant": 0.8, "bot": 0.8, "generation": 0.8, "targets": 0.8, "answers": 0.7, "result": 0.6},
+    | {
+        "target": 0.8,
+        "assistant": 0.8,
+        "bot": 0.8,
+        "generation": 0.8,
+        "targets": 0.8,
+        "answers": 0.7,
+        "result": 0.6,
+        "summary": 0.85,
+    },
     "chosen": {"chosen": 1, "good": 0.9, "better": 0.9, "winner": 0.9, "win": 0.85, "preferred": 0.95, "accepted": 0.9}
     | {"best": 0.85, "positive": 0.8},
     "rejected": {"rejected": 1, "bad": 0.9, "worse": 0.9, "loser": 0.9, "lose": 0.85, "dispreferred": 0.95}

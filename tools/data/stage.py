@@ -17,6 +17,7 @@ import numpy as np
 from tools.context import ToolError, here
 from tools.data import duplicates, lengths
 from tools.data.mapping import compiled
+from tools.data.pictures import with_bytes
 from tools.data.privacy import find, masked_value
 from tools.data.read import read
 from tools.data.rows import asked_of, fault, missing, picture_of, text_of, turns_of
@@ -73,9 +74,10 @@ class Stage:
     ) -> list[Row]:
         problem = missing(row, columns)
         rows: list[Row] = []
+        folder = part.path if part.path.is_dir() else part.path.parent
         if not problem:
             try:
-                rows = to_rows(row)
+                rows = [with_bytes(one, folder) for one in to_rows(row)]
             except Exception as error:  # a row the mapping cannot take
                 problem = "broken", f"{type(error).__name__}: {error}"
         problem = problem or next((found for one in rows if (found := fault(one, self.method))), None)

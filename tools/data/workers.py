@@ -1,7 +1,7 @@
 """Scans parts in processes of our own, each with one core; small data is scanned right here.
 
 Workers are plain subprocesses that speak pickle over their pipes, so it does not matter how the calling program was
-started or how many threads it has. They end with the call, whatever ends it.
+started or how many threads it has. They end with the call; if the caller is killed, after the part they are at.
 """
 
 import os
@@ -99,8 +99,11 @@ def serve() -> None:
             answer: Any = scan(task, part)
         except ToolError as error:
             answer = error
-        pickle.dump(answer, answers)
-        answers.flush()
+        try:
+            pickle.dump(answer, answers)
+            answers.flush()
+        except BrokenPipeError:  # nobody wants it any more
+            os._exit(1)
 
 
 if __name__ == "__main__":

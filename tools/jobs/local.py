@@ -30,8 +30,8 @@ LOG = "log.txt"
 POLL = 0.2  # seconds between two looks at a log that is followed
 TIMED_OUT, KILLED = 124, 137
 
-# `timeout` makes a group of its own and passes a TERM on to all of it; the shell passes its own TERM on to `timeout`, but
-# not before it is `timeout`: a shell's child that has not become its program yet would swallow it.
+# `timeout` makes a group of its own and passes a TERM on to all of it; the shell passes its own TERM on to `timeout`,
+# but not before it is `timeout`: a shell's child that has not become its program yet would swallow it.
 HEAD = """
 log=$1 traces=$2 limit=$3 grace=$4; shift 4
 stop() {

@@ -45,7 +45,9 @@ class Process:
     def alive(self) -> bool:
         """Whether it runs; one that has ended and only waits to be collected does not."""
         found = fields(self.pid)
-        return bool(found) and found[STATE] not in "ZX" and int(found[START]) == self.start and self.boot == boot()
+        return (
+            found is not None and found[STATE] not in "ZX" and int(found[START]) == self.start and self.boot == boot()
+        )
 
     def members(self) -> list[int]:
         """Who of its session is alive, itself included; also when it is gone and has left others behind."""

@@ -97,22 +97,13 @@ def environment(folder: Path) -> dict[str, str]:
     return env | ({"HF_HUB_OFFLINE": "1"} if here().offline else {})
 
 
-def close(folder: Path, now: Standing) -> None:
-    """Keep how the attempt ended before the next one overwrites its traces."""
-    attempt = record.last_attempt(folder)
-    assert attempt
+def go_on(folder: Path, minutes: float | None, forced: bool = False) -> Standing:
+    """Another attempt. How the last one ended is kept first, for the new one overwrites its traces."""
+    now, attempt = standing(folder), record.last_attempt(folder)
+    assert attempt, "a run that was never started cannot go on"
     status = job_status(attempt)
-    ended = status.ended or last_sign(folder)
-    record.close_attempt(
-        folder,
-        {
-            "state": status.state,
-            "exit_code": status.exit_code,
-            "message": status.message,
-            "started": status.started,
-            "ended": ended,
-            "run_state": now.state,
-            "reason": now.reason,
-            "step": now.step,
-        },
-    )
+    ended: dict[str, Any] = {"state": status.state, "exit_code": status.exit_code, "message": status.message}
+    ended |= {"started": status.started, "ended": status.ended or last_sign(folder)}
+    ended |= {"run_state": now.state, "reason": now.reason, "step": now.step}
+    record.close_attempt(folder, ended)
+    return submit(folder, record.job(folder).get("hardware", "local"), minutes, forced)

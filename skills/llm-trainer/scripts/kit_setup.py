@@ -174,6 +174,8 @@ def prepare_model(auto, name, revision=None, folder="small", **more):
     text.num_hidden_layers = min(2, text.num_hidden_layers)
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[: text.num_hidden_layers]
+    if hasattr(config, "vision_config") and hasattr(config.vision_config, "num_hidden_layers"):
+        config.vision_config.num_hidden_layers = min(3, config.vision_config.num_hidden_layers)
     while size_of(auto, config)["parameters"] > MOST_PARAMETERS and halve(text):
         pass
     outcome.note(small=size_of(auto, config))

@@ -39,7 +39,7 @@ def write_report(run: str) -> dict:
     picture = curves.png(folder)
     written = write(folder, standing(folder), here().folder / "training_reports", picture)
     plot = envelope.plot(f"Curves of {run}", base64.b64encode(picture).decode()) if picture else None
-    text = (folder / REPORT).read_text(encoding="utf-8")
+    text = record.read_text(folder / REPORT)
     return envelope.report(text, f"Report of {run}", run=run, path=str(written), picture=plot)
 
 
@@ -66,8 +66,11 @@ def sources(folder: Path) -> list[Path]:
 
 
 def state_told(path: Path) -> str:
-    """The line of a report that tells the state, as it was when it was written."""
-    found = re.search(r"^State: \*\*(\w+)\*\*", record.read_text(path), re.M)
+    """The state a report tells; none when it is not ours to read."""
+    try:
+        found = re.search(r"^State: \*\*(\w+)\*\*", record.read_text(path), re.M)
+    except OSError:
+        return ""
     return found[1] if found else ""
 
 

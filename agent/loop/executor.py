@@ -231,7 +231,11 @@ class SandboxExecutor(PythonExecutor):
         if cell.execution.error and cell.execution.error.name == "FinalAnswer":
             return ""
         told = headline(cell, DEADLINE)
-        trace = "" if cell.kernel_lost or cell.end == "deadline" else self.capped(self.bridge.redactor.text(traceback(cell)))
+        trace = (
+            ""
+            if cell.kernel_lost or cell.end == "deadline"
+            else self.capped(self.bridge.redactor.text(traceback(cell)))
+        )
         self.emit("error", {"text": told, "kind": "code", "detail": trace, "step": self.step})
         return trace or told
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -32,7 +33,7 @@ def goes_on(talking: Talk) -> None:
     assert talking.run("Something else.").answer == "fine"
     roles = [message["role"] for message in talking.server.messages()]
     assert roles[0] == "system" and roles[-1] == "user"
-    assert all(one != other for one, other in zip(roles, roles[1:], strict=False))
+    assert all(one != other for one, other in pairwise(roles))
     assert "Something else." in talking.server.last_word()
     talking.check_log()
 
@@ -71,13 +72,13 @@ def test_while_the_conversation_is_summed_up(talk: Talking) -> None:
 
     talking = talk(answer, window=8_192)
     cancelled(talking, talking.server.holding.is_set)
-    talking.server.answers = [*["It was summed up."] * 0, FINE]  # the summary is asked again, or not needed
+    talking.server.answers = [FINE]
     assert talking.run("Something else.").state == "succeeded"
 
 
-@pytest.mark.parametrize("source", ["import time\nprint('on')\ntime.sleep(60)", "print('on')\nwhile True: pass", "print('on')\n!sleep 60"])  # fmt: skip
-def test_while_a_cell_runs(talk: Talking, source: str) -> None:
-    talking = talk([code("kept = 1"), code(source), code("final_answer('fine' if kept else '')")])
+@pytest.mark.parametrize("work", ["import time; time.sleep(60)", "while True: pass", "!sleep 60"])
+def test_while_a_cell_runs(talk: Talking, work: str) -> None:
+    talking = talk([code("kept = 1"), code(f"print('on')\n{work}"), code("final_answer('fine' if kept else '')")])
     cancelled(talking, lambda: "on" in talking.text("output"))
     goes_on(talking)
 

@@ -40,7 +40,8 @@ def test_a_model_that_stays_broken_ends_the_turn_and_the_next_one_works(talk: Ta
 
 
 def test_a_stream_that_broke_once_is_asked_for_again_and_its_half_code_never_runs(talk: Talking) -> None:
-    talking = talk([Fault("cut", code("open('bad', 'w').write('x')\n" * 20)), code("import os; final_answer(os.path.exists('bad'))")])  # fmt: skip
+    half = Fault("cut", code("open('bad', 'w').write('x')\n" * 20))
+    talking = talk([half, code("import os; final_answer(os.path.exists('bad'))")])
     assert talking.run().answer is False
 
 
@@ -73,7 +74,8 @@ def test_a_model_server_that_is_gone_ends_the_turn(talk: Talking) -> None:
     "source", ["import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "import os; os._exit(1)", "exit()"]
 )
 def test_a_killed_kernel_is_told_and_tools_are_there_again(talk: Talking, source: str) -> None:
-    talking = talk([code("x = 1; open('kept', 'w').write('k')"), code(source), code("final_answer([add(1)['got'], 'x' in globals(), open('kept').read()])")])  # fmt: skip
+    last = code("final_answer([add(1)['got'], 'x' in globals(), open('kept').read()])")
+    talking = talk([code("x = 1; open('kept', 'w').write('k')"), code(source), last])
     assert talking.run().answer == [3, False, "k"]
     assert "All variables" in talking.server.last_word()
 
@@ -83,7 +85,8 @@ def test_a_sandbox_killed_between_two_turns_is_replaced_and_told(talk: Talking, 
     data.write_text("seven")
     more = tmp_path / "more.txt"
     more.write_text("eight")
-    talking = talk([code("x = 1"), "Done.", code("final_answer(open('data.txt').read() + open('more.txt').read())"), FINE], cwd=tmp_path)  # fmt: skip
+    both = code("final_answer(open('data.txt').read() + open('more.txt').read())")
+    talking = talk([code("x = 1"), "Done.", both, FINE], cwd=tmp_path)
     talking.run("Set x.", [data])
     old = talking.sandbox.id
     talking.sandbox.close()
@@ -133,6 +136,7 @@ def test_a_sandbox_server_killed_within_a_cell_is_started_again(talk_alone: Talk
     assert talking.outcomes[-1].answer == 7, talking.outcomes
 
 
+@pytest.mark.slow
 def test_a_sandbox_server_killed_between_two_turns_is_started_again(talk_alone: Talking) -> None:
     talking = talk_alone([code("x = 1"), "Done.", FINE])
     talking.run()

@@ -116,7 +116,7 @@ def moments(home: Path, server: ScriptedServer, count: int, seed: int) -> None:
 
 
 def test_killed_at_some_moments(own_home: Path, server: ScriptedServer) -> None:
-    moments(own_home, server, 5, seed=1)
+    moments(own_home, server, 3, seed=1)
 
 
 @pytest.mark.slow

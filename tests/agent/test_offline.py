@@ -122,6 +122,13 @@ def test_a_model_elsewhere_is_refused(own_home: Path, model: str) -> None:
 
 
 def test_the_guard_would_see_a_connection() -> None:
-    attempt = "\nimport urllib.request\ntry:\n    urllib.request.urlopen('http://192.0.2.1/', timeout=2)\nexcept Exception as error:\n    print(error)\nprint(reached)"  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", GUARD + attempt], capture_output=True, text=True, timeout=30, check=True, env={"PATH": os.environ["PATH"]})  # fmt: skip
+    attempt = """
+import urllib.request
+try:
+    urllib.request.urlopen("http://192.0.2.1/", timeout=2)
+except Exception as error:
+    print(error, reached)
+"""
+    command, bare = [sys.executable, "-c", GUARD + attempt], {"PATH": os.environ["PATH"]}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=bare)
     assert "192.0.2.1" in done.stdout and "guard:" in done.stdout

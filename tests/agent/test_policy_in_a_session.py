@@ -40,7 +40,7 @@ def test_deny_refuses_them_all_and_the_code_is_told(talk: Talking) -> None:
 
 
 @pytest.mark.parametrize("call", ["buy('gpu')", "publish('model')", "delete('run')", "gamble('on')"])
-@pytest.mark.parametrize("around", ["{}", "try:\n    {}\nexcept Exception:\n    print('went on')", "try:\n    {}\nexcept:\n    pass"])  # fmt: skip
+@pytest.mark.parametrize("around", ["{}", "try:\n    {}\nexcept:\n    pass"])
 def test_unattended_the_turn_ends_with_what_was_wanted(talk: Talking, call: str, around: str) -> None:
     talking = talk([code(around.format(call) + "\nprint('after')"), "Ok."], mode="ask", attended=False)
     outcome = talking.run()
@@ -63,7 +63,8 @@ def test_a_person_says_yes_and_the_code_goes_on(talk: Talking) -> None:
     turn = talking.start()
     card = until(lambda: question(talking))
     assert (card["what"], card["where"], card["price"]) == ("buy gpu", "shop.example", "at most $1.00")
-    assert not talking.acts() and talking.store.session(talking.session.id).state == "waiting"
+    until(lambda: talking.store.session(talking.session.id).state == "waiting")
+    assert not talking.acts()
     talking.session.approve(card["id"])
     turn.join(20)
     assert talking.outcomes[-1].answer == "bought gpu" and talking.acts() == ["buy gpu"]
@@ -83,8 +84,8 @@ def test_a_yes_for_the_session_reaches_as_far_as_its_amount(talk: Talking) -> No
     talking = talk([code(source)], mode="ask", attended=True)
     turn = talking.start()
     talking.session.approve(until(lambda: question(talking))["id"], session_usd=3.0)
-    again = until(lambda: question(talking))
-    assert again["what"] == "buy item 3" and len(talking.acts()) == 3
+    again = until(lambda: (card := question(talking)).get("what") == "buy item 3" and card)
+    assert len(talking.acts()) == 3
     talking.session.refuse(again["id"])
     turn.join(20)
     assert len(talking.acts()) == 3

@@ -68,6 +68,7 @@ def test_rich_answers_come_as_what_they_are(talk: Talking) -> None:
     assert envelopes == ["table", "plot"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["'x y ' * 5_000_000", "{'type': 'text', 'text': 'x y ' * 5_000_000}"])
 def test_a_huge_answer_is_an_answer_and_the_session_goes_on(talk: Talking, value: str) -> None:
     talking = talk([code(f"final_answer({value})"), code("final_answer('small')")])
@@ -236,7 +237,7 @@ def test_the_limit_of_minutes_ends_a_model_that_says_nothing(talk: Talking) -> N
     assert talking.server.dropped.wait(5)
 
 
-@pytest.mark.parametrize("window", [8_192, 32_768])
+@pytest.mark.parametrize("window", [8_192, pytest.param(32_768, marks=pytest.mark.slow)])
 def test_sixty_long_steps_fit_the_window_and_the_task_stays(talk: Talking, window: int) -> None:
     def answer(messages: list[dict]) -> str:
         text = json.dumps(messages)

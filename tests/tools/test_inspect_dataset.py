@@ -300,3 +300,9 @@ def test_a_dataset_of_the_hub_is_downloaded_and_judged(hub: FakeHub) -> None:
     found = inspect_dataset("hf://datasets/acme/jokes/data/train.jsonl")
     assert found["rows"] > 0
     assert found["license"]
+
+
+def test_a_linked_file_keeps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_text("question,answer\n" + "".join(f"{q},{a}\n" for q, a in sums()))
+    (tmp_path / "data.csv").symlink_to(tmp_path / "blob")
+    assert inspect_dataset(str(tmp_path / "data.csv"))["form"] == "prompt and completion"

@@ -84,7 +84,7 @@ def test_a_stopped_run_says_cancelled_and_goes_on_from_its_checkpoint(home: Path
     hyper = {"max_steps": 400, "eval_steps": 200, "packing": False}
     folder = made(home, "sft", hyper=plan_for("sft", home)["hyper"] | hyper)
     process = start(folder)
-    output = stop_when(folder, process, "'loss'")
+    output = stop_when(folder, process, "'grad_norm'")
     result = told(folder, "result.json")
     assert process.returncode == 130 and result["status"] == "cancelled", output[-3000:]
     assert 1 <= result["steps"] < 400 and result["planned_steps"] == 400

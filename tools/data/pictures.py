@@ -5,6 +5,7 @@ A path counts only below the data's own folder; pictures are not opened or check
 
 import base64
 import binascii
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,11 @@ def taken_in(image: Any, folder: Path) -> dict[str, Any]:
             return {"bytes": base64.b64decode(path.partition(",")[2], validate=True), "path": None}
         except binascii.Error:
             raise ValueError("the image's data URL is damaged") from None
-    file = (folder / path).resolve()
-    if not file.is_relative_to(folder.resolve()) or file.suffix.lower().lstrip(".") not in IMAGES or not file.is_file():
+    file = Path(os.path.abspath(folder / path))  # links stay: the Hub's cache is made of them
+    if (
+        not file.is_relative_to(folder.absolute())
+        or file.suffix.lower().lstrip(".") not in IMAGES
+        or not file.is_file()
+    ):
         raise ValueError(f"the image {path[:80]!r} is not there")
     return {"bytes": file.read_bytes(), "path": file.name}

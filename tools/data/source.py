@@ -119,13 +119,13 @@ def local_path(path: str) -> Path | None:
         if not path.strip():
             raise ToolError("The path is empty. Name a file, a folder or a dataset of the Hub.")
         return None
-    found = (here().folder / Path(path).expanduser()).resolve()
+    found = Path(os.path.abspath(here().folder / Path(path).expanduser()))  # a link keeps its name
     try:
         if not found.exists():
             return None
     except OSError as error:
         raise ToolError(f"{path!r} cannot be read: {error.strerror}.") from None
-    if hidden(found):
+    if hidden(found.resolve()):
         raise ToolError(f"{path!r} lies in a hidden folder, which is not read. Copy the data elsewhere.")
     return found
 

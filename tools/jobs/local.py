@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import BinaryIO
 
 from tools.context import ToolError
 from tools.hardware.offers import local_offer
@@ -137,7 +138,7 @@ class LocalRunner:
         while True:
             over = self.status(ref).over  # looked at before the read, so that the last lines are not missed
             if path.exists():
-                with path.open("rb") as file:
+                with opened(path) as file:
                     file.seek(position)
                     rest += file.read().decode(errors="replace")
                     position = file.tell()
@@ -191,5 +192,14 @@ def signal_name(value: int) -> str:
 def last_lines(path: Path, tail: int | None) -> list[str]:
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return [line.rstrip("\n") for line in (file if tail is None else deque(file, tail))]
+    with opened(path) as file:
+        last = file if tail is None else deque(file, tail)
+        return [line.decode(errors="replace").rstrip("\n") for line in last]
+
+
+def opened(path: Path) -> BinaryIO:
+    """A log, but no link that the job has put in its place."""
+    try:
+        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+    except OSError as problem:
+        raise ToolError(f"{path} cannot be read: {problem.strerror}. The job has replaced it.") from None

@@ -62,5 +62,4 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: Any) -> Any:
-    text = value if isinstance(value, str) else None
-    return text if text is None or len(text) <= 60 else f"{text[:59]}…" if text else value
+    return f"{value[:59]}…" if isinstance(value, str) and len(value) > 60 else value

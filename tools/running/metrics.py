@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tools.running import record
+
 STORE = "metrics"  # the folder TRACKIO_DIR names, inside the run's
 STEP = "train/global_step"
 
@@ -48,7 +50,7 @@ def alerts(folder: Path) -> list[dict[str, Any]]:
     """What the script warned of, in order: its own file, else Trackio's table (a run that logs from elsewhere)."""
     path = folder / "alerts.jsonl"
     if path.exists():
-        return [told for line in path.read_text(encoding="utf-8").splitlines() if (told := one_alert(line))]
+        return [told for line in record.lines(path) if (told := one_alert(line))]
     query = "select level, title, text, step from alerts where run_name = ? order by id"
     return [
         {"level": level.upper(), "title": title, "text": text or "", "step": step}
@@ -66,7 +68,7 @@ def one_alert(line: str) -> dict[str, Any] | None:
 
 def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    for path in sorted((folder / STORE).glob("*.db")):
+    for path in sorted(path for path in (folder / STORE).glob("*.db") if not path.is_symlink()):
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
                 found += connection.execute(query, (folder.name,)).fetchall()

@@ -44,6 +44,13 @@ def read_text(path: Path) -> str:
         return file.read()
 
 
+def lines(path: Path) -> list[str]:
+    try:
+        return read_text(path).splitlines()
+    except OSError:
+        return []
+
+
 def read(path: Path) -> Any:
     """The JSON of a file that may not be there yet, or may have been cut by a crash: then None."""
     try:

@@ -4,7 +4,7 @@
 # ///
 """Is a file of rows fit for training, and for which method? Prints JSON; exit code 1 when it is not ready.
 
-Looks at names and at values: roles, empty texts, duplicates, lengths, likely secrets. Lengths are characters, not tokens.
+Looks at names and at values: roles, empty texts, duplicates, lengths, likely secrets. Lengths are in characters.
 """
 
 import argparse
@@ -23,11 +23,21 @@ SECRET = re.compile(r"\b(?:hf_\w{30,}|sk-[\w-]{20,}|AKIA[A-Z0-9]{16}|ghp_\w{30,}
 METHODS = {
     "sft-messages": ["sft"], "sft-prompt": ["sft"], "text": ["sft", "continued pre-training"], "dpo": ["dpo", "reward"],
     "kto": ["kto"], "grpo": ["grpo"], "classification": ["classification"], "tokenised": ["sft"],
+    "pairs": ["embeddings"],
 }  # fmt: skip
 NEXT = {
     "sharegpt": "convert.py maps the roles to messages.",
     "prm": "Step-wise reward data: neither SFT nor GRPO take it.",
     "unknown": "Name the columns: convert.py FILE OUT --user COLUMN --assistant COLUMN.",
+}
+TEXTS = {  # columns that must not be empty
+    "sft-prompt": ("prompt", "completion"),
+    "dpo": ("chosen", "rejected"),
+    "grpo": ("prompt",),
+    "kto": ("prompt", "completion"),
+    "pairs": ("anchor", "positive"),
+    "text": ("text",),
+    "classification": ("text",),
 }
 SHOWN = 10
 
@@ -36,8 +46,7 @@ def wrong_in(row: dict[str, Any], form: str) -> str | None:
     """The first thing that is wrong with a row."""
     if form == "sft-messages":
         return wrong_talk(row["messages"])
-    for name in {"sft-prompt": ("prompt", "completion"), "dpo": ("chosen", "rejected"), "grpo": ("prompt",),
-                 "kto": ("prompt", "completion"), "text": ("text",), "classification": ("text",)}.get(form, ()):  # fmt: skip
+    for name in TEXTS.get(form, ()):
         if not normal(row.get(name)):
             return f"{name} is empty"
     if form == "dpo" and row["chosen"] == row["rejected"]:
@@ -87,10 +96,14 @@ def check(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "problems_total": len(problems),
         "problems": problems[:SHOWN],
         "duplicates": sum(count - 1 for count in seen.values()),
-        "characters": {"median": statistics.median(lengths), "p95": lengths[int(0.95 * (len(lengths) - 1))], "max": lengths[-1]},
+        "characters": {"median": statistics.median(lengths), "p95": percentile(lengths, 0.95), "max": lengths[-1]},
         "rows_with_mail_addresses": sum(bool(MAIL.search(text)) for text in everything),
         "rows_with_secrets": secrets[:SHOWN],
-    }  # fmt: skip
+    }
+
+
+def percentile(ordered: list[int], share: float) -> int:
+    return ordered[int(share * (len(ordered) - 1))]
 
 
 def main() -> int:

@@ -45,7 +45,11 @@ def parsed(path: Path) -> Iterator[dict[str, Any]]:
         return
     if kind == ".json":
         rows = json.loads(text)
-        rows = next((value for value in rows.values() if isinstance(value, list)), [rows]) if isinstance(rows, dict) else rows
+        rows = (
+            next((value for value in rows.values() if isinstance(value, list)), [rows])
+            if isinstance(rows, dict)
+            else rows
+        )
     else:
         rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
@@ -71,6 +75,8 @@ def form_of(row: dict[str, Any]) -> str:
         return "sft-prompt"
     if has({"text", "label"}):
         return "classification"
+    if has({"anchor", "positive"}):
+        return "pairs"
     if has({"prompt"}):
         return "grpo"
     if has({"text"}):
@@ -98,12 +104,13 @@ def normal(value: Any) -> str:
 
 def question(row: dict[str, Any]) -> str:
     """What is asked in a row: rows that ask the same belong to one side of a split."""
-    if "prompt" in row:
-        return normal(row["prompt"])
+    for name in ("prompt", "anchor"):
+        if name in row:
+            return normal(row[name])
     talk = row.get("messages") or row.get("conversations")
     if isinstance(talk, list):
-        asked = [one for one in talk if isinstance(one, dict) and ROLES.get(one.get("role", one.get("from", ""))) == "user"]
-        return normal(asked[:1])
+        said = [one for one in talk if isinstance(one, dict)]
+        return normal([one for one in said if ROLES.get(one.get("role", one.get("from", ""))) == "user"][:1])
     if isinstance(row.get("chosen"), list):
         return normal(row["chosen"][:-1])
     return normal(row.get("text", list(row.values())))

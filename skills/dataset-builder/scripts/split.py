@@ -56,7 +56,9 @@ def main() -> int:
     (args.into / "split.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     print(json.dumps(told))
     if not (sides["train"] and sides["test"]):
-        print("One side is empty: there are too few different questions. Take another --test or --seed.", file=sys.stderr)
+        print(
+            "One side is empty: there are too few different questions. Take another --test or --seed.", file=sys.stderr
+        )
         return 1
     return 0
 

@@ -49,7 +49,9 @@ def main() -> int:
         return 2
     if not all(same):
         what = "settings" if same[0] else "rows"
-        print(f"The two were run with different {what}: they cannot be compared. Run one of them again.", file=sys.stderr)
+        print(
+            f"The two were run with different {what}: they cannot be compared. Run one of them again.", file=sys.stderr
+        )
         return 2
     differences = [int(after) - int(before) for before, after in pairs]
     better, worse = differences.count(1), differences.count(-1)

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
-LETTER = re.compile(r"(?:answer|choice|option)\W+(?:is\W+)?\(?([A-J])\b|^\W*([A-J])(?:\W|$)|\(([A-J])\)", re.IGNORECASE | re.MULTILINE)
+LETTER = re.compile(
+    r"(?:answer|choice|option)\W+(?:is\W+)?\(?([A-J])\b|^\W*([A-J])(?:\W|$)|\(([A-J])\)", re.IGNORECASE | re.MULTILINE
+)
 Answers = Iterator[tuple[str, bool]]  # the text, and whether it was cut at the limit
 
 
@@ -50,7 +52,12 @@ def letter(said: str, wanted: str) -> bool:
     return bool(found) and found[-1].upper() == wanted.strip().strip("().").upper()
 
 
-SCORERS: dict[str, Callable[[str, str], bool]] = {"exact": exact, "contains": contains, "number": number, "letter": letter}
+SCORERS: dict[str, Callable[[str, str], bool]] = {
+    "exact": exact,
+    "contains": contains,
+    "number": number,
+    "letter": letter,
+}
 
 
 # -- models ----------------------------------------------------------------------------------------------------------
@@ -135,7 +142,9 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="only the first rows")
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--out", type=Path, required=True, help="result as JSON; the answers go into the .jsonl beside it")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="result as JSON; the answers go into the .jsonl beside it"
+    )
     args = parser.parse_args()
     try:
         rows = read(args.data, args.limit)
@@ -150,13 +159,17 @@ def main() -> int:
         answers = server_answers(args.url, args.name, args.key, talks, args.max_tokens)
     try:
         scored = [
-            {"row": at, "answer": str(row["answer"]), "said": said, "right": SCORERS[args.scorer](spoken(said), str(row["answer"])), "cut": cut}
+            {"row": at, "answer": str(row["answer"]), "said": said, "cut": cut}
             for at, (row, (said, cut)) in enumerate(zip(rows, answers, strict=True), 1)
-        ]  # fmt: skip
+        ]
     except (urllib.error.URLError, OSError, KeyError) as error:
         print(f"{args.model or args.url} does not answer: {error}. Check the model or the server.", file=sys.stderr)
         return 2
-    args.out.with_suffix(".jsonl").write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in scored), "utf-8")
+    for one in scored:
+        one["right"] = SCORERS[args.scorer](spoken(one["said"]), one["answer"])
+    args.out.with_suffix(".jsonl").write_text(
+        "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in scored), "utf-8"
+    )
     score = sum(one["right"] for one in scored) / len(scored)
     told = {
         "model": args.model or args.name,
@@ -165,7 +178,10 @@ def main() -> int:
         "n": len(scored),
         "cut_off": sum(one["cut"] for one in scored),
         "settings": {"scorer": args.scorer, "max_tokens": args.max_tokens, "system": args.system, "greedy": True},
-        "data": {"file": args.data.name, "sha256": hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()},
+        "data": {
+            "file": args.data.name,
+            "sha256": hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest(),
+        },
         "seconds": round(time.monotonic() - started, 1),
         "right": [one["right"] for one in scored],
     }

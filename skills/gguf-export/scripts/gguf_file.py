@@ -10,11 +10,25 @@ import numpy as np
 
 MAGIC, VERSION, ALIGN = b"GGUF", 3, 32
 U32, I32, F32_VALUE, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
-SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", U32: "<I", I32: "<i", F32_VALUE: "<f", BOOL: "<?", U64: "<Q", 11: "<q", 12: "<d"}
+SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    U32: "<I",
+    I32: "<i",
+    F32_VALUE: "<f",
+    BOOL: "<?",
+    U64: "<Q",
+    11: "<q",
+    12: "<d",
+}
 # type of a tensor: its number, the file type that says "mostly this", weights and bytes a block
 TYPES = {"f32": (0, 0, 1, 4), "f16": (1, 1, 1, 2), "q8_0": (8, 7, 32, 34), "bf16": (30, 32, 1, 2)}
-OTHER_TYPES = {2: ("q4_0", 32, 18), 3: ("q4_1", 32, 20), 6: ("q5_0", 32, 22), 7: ("q5_1", 32, 24), 10: ("q2_k", 256, 84),
-               11: ("q3_k", 256, 110), 12: ("q4_k", 256, 144), 13: ("q5_k", 256, 176), 14: ("q6_k", 256, 210)}  # fmt: skip
+OTHER_TYPES = {
+    2: ("q4_0", 32, 18), 3: ("q4_1", 32, 20), 6: ("q5_0", 32, 22), 7: ("q5_1", 32, 24), 10: ("q2_k", 256, 84),
+    11: ("q3_k", 256, 110), 12: ("q4_k", 256, 144), 13: ("q5_k", 256, 176), 14: ("q6_k", 256, 210),
+}  # fmt: skip
 KNOWN = {number: (name, block, size) for name, (number, _, block, size) in TYPES.items()} | OTHER_TYPES
 
 

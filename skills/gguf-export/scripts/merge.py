@@ -22,7 +22,9 @@ def main() -> int:
     args = parser.parse_args()
     config = args.adapter / "adapter_config.json"
     if not config.is_file():
-        print(f"{args.adapter} has no adapter_config.json: nothing to merge. Convert the model as it is.", file=sys.stderr)
+        print(
+            f"{args.adapter} has no adapter_config.json: nothing to merge. Convert the model as it is.", file=sys.stderr
+        )
         return 2
     if args.out.exists() and any(args.out.iterdir()):
         print(f"{args.out} is not empty. Name a new folder.", file=sys.stderr)
@@ -41,11 +43,19 @@ def main() -> int:
     before = {name: weight.clone() for name, weight in model.state_dict().items() if name.endswith("proj.weight")}
     merged = PeftModel.from_pretrained(model, str(args.adapter)).merge_and_unload(safe_merge=True)
     after = merged.state_dict()
-    change = max((float((after[name] - weight).abs().max()) for name, weight in before.items() if name in after), default=0.0)
+    change = max(
+        (float((after[name] - weight).abs().max()) for name, weight in before.items() if name in after), default=0.0
+    )
     merged.to(getattr(torch, args.dtype)).save_pretrained(args.out)
     source = args.adapter if (args.adapter / "tokenizer.json").is_file() else base
     AutoTokenizer.from_pretrained(source).save_pretrained(args.out)
-    told = {"base": str(base), "adapter": str(args.adapter), "out": str(args.out), "dtype": args.dtype, "largest_change": change}
+    told = {
+        "base": str(base),
+        "adapter": str(args.adapter),
+        "out": str(args.out),
+        "dtype": args.dtype,
+        "largest_change": change,
+    }
     print(json.dumps(told))
     if change == 0:
         print("No weight changed: the adapter does nothing. Was it trained and saved?", file=sys.stderr)

@@ -29,7 +29,11 @@ LAYER = {
     "mlp.up_proj.weight": "ffn_up.weight",
     "mlp.down_proj.weight": "ffn_down.weight",
 }
-TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+TOP = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
 
@@ -163,7 +167,9 @@ def values_of(folder: Path, config: dict[str, Any], kind: str, name: str) -> dic
 
 def template_of(folder: Path) -> str:
     path = folder / "chat_template.jinja"
-    return path.read_text("utf-8") if path.is_file() else load(folder, "tokenizer_config.json").get("chat_template") or ""
+    return (
+        path.read_text("utf-8") if path.is_file() else load(folder, "tokenizer_config.json").get("chat_template") or ""
+    )
 
 
 def main() -> int:

@@ -5,7 +5,9 @@ import os
 import gradio as gr
 from openai import AsyncOpenAI, OpenAIError
 
-client = AsyncOpenAI(base_url=os.environ.get("MODEL_URL", "http://127.0.0.1:8080/v1"), api_key=os.environ.get("MODEL_KEY", "none"))
+client = AsyncOpenAI(
+    base_url=os.environ.get("MODEL_URL", "http://127.0.0.1:8080/v1"), api_key=os.environ.get("MODEL_KEY", "none")
+)
 
 
 async def reply(message: str, history: list[dict]):

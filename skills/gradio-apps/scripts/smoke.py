@@ -75,9 +75,9 @@ def main() -> int:
     port = free_port()
     envs = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
     with tempfile.TemporaryFile("w+") as log:
-        app = subprocess.Popen(
-            [sys.executable, args.app.name], cwd=args.app.resolve().parent, env={**os.environ, **envs}, stdout=log, stderr=log
-        )  # fmt: skip
+        where = args.app.resolve()
+        command, env = [sys.executable, where.name], {**os.environ, **envs}
+        app = subprocess.Popen(command, cwd=where.parent, env=env, stdout=log, stderr=log)
         try:
             told, failed = look(f"http://127.0.0.1:{port}", app, args)
         finally:

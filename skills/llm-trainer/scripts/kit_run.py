@@ -123,10 +123,11 @@ class Watch(TrainerCallback):
 
     def __init__(self):
         self.losses, self.flat, self.mark = [], 0, (time.time(), 0)
-        self.rewards, self.seen = [], set()
+        self.rewards, self.seen, self.last = [], set(), {}
 
     def on_train_begin(self, args, state, control, **more):
-        outcome.training, self.mark, self.began = True, (time.time(), 0), (time.time(), state.global_step)
+        outcome.training, self.began = True, (time.time(), state.global_step)
+        self.mark = (time.time(), None if state.global_step else 0)  # a resumed run's counter does not begin at 0
         outcome.told["planned_steps"] = state.max_steps
 
     def on_step_end(self, args, state, control, **more):
@@ -143,8 +144,8 @@ class Watch(TrainerCallback):
         now = time.time()
         tokens = logs.get("num_tokens", logs.get("num_input_tokens_seen"))
         if tokens is not None and "loss" in logs:
-            seconds = max(1e-6, now - self.mark[0])
-            logs["tokens_per_second"] = round((tokens - self.mark[1]) / seconds, 1)
+            if self.mark[1] is not None:
+                logs["tokens_per_second"] = round((tokens - self.mark[1]) / max(1e-6, now - self.mark[0]), 1)
             self.mark = (now, tokens)
         logs["memory_mb"] = peak_memory_mb()
         if "loss" in logs:
@@ -152,8 +153,13 @@ class Watch(TrainerCallback):
         if MAIN and state.max_steps:
             done = state.global_step - self.began[1]
             left = (now - self.began[0]) / done * (state.max_steps - state.global_step) if done else None
-            told = {"step": state.global_step, "of": state.max_steps, "eta_seconds": left and round(left)}
-            write_json(RUN / "progress.json", told | {key: logs[key] for key in logs if is_number(logs[key])})
+            told = {
+                "step": state.global_step,
+                "of": state.max_steps,
+                "eta_seconds": None if left is None else round(left),
+            }
+            self.last |= {key: logs[key] for key in logs if is_number(logs[key])}
+            write_json(RUN / "progress.json", told | self.last)
 
     def judge(self, logs, state, control):
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0))

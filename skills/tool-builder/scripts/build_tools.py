@@ -51,7 +51,11 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # of whichever reader it was
         raise Refused(f"{path} is neither JSON nor YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(found, dict) or not str(found.get("openapi", "")).startswith("3"):
-        kind = "Swagger 2: convert it to OpenAPI 3 first" if isinstance(found, dict) and "swagger" in found else "no OpenAPI 3"
+        kind = (
+            "Swagger 2: convert it to OpenAPI 3 first"
+            if isinstance(found, dict) and "swagger" in found
+            else "no OpenAPI 3"
+        )
         raise Refused(f"{path} is {kind}.")
     return found
 
@@ -108,7 +112,13 @@ class Description:
     def parameter(self, one: dict[str, Any]) -> dict[str, Any]:
         shape = self.shape(self.real(one.get("schema")))
         required = bool(one.get("required") or one["in"] == "path")
-        return {"name": one["name"], "in": one["in"], "required": required, "help": line(one.get("description", "")), **shape}
+        return {
+            "name": one["name"],
+            "in": one["in"],
+            "required": required,
+            "help": line(one.get("description", "")),
+            **shape,
+        }
 
     def body_fields(self, schema: dict[str, Any]) -> list[dict[str, Any]]:
         fields: dict[str, Any] = {}
@@ -117,7 +127,12 @@ class Description:
             fields |= part.get("properties") or {}
             needed |= set(part.get("required") or [])
         return [
-            {"name": name, "in": "body", "required": name in needed, "help": line(self.real(one).get("description", ""))}
+            {
+                "name": name,
+                "in": "body",
+                "required": name in needed,
+                "help": line(self.real(one).get("description", "")),
+            }
             | self.shape(self.real(one))
             for name, one in fields.items()
             if not self.real(one).get("readOnly")
@@ -151,7 +166,7 @@ class Description:
 
 
 def line(text: str) -> str:
-    words = " ".join(str(text).split()).replace('"""', "'''").replace("\\", "/")
+    words = " ".join(str(text).split()).replace('"', "'").replace("\\", "/")
     return words if len(words) <= 200 else f"{words[:199]}…"
 
 
@@ -180,7 +195,9 @@ def save(into: Path, operations: list[dict[str, Any]]) -> list[dict[str, str]]:
             name += "-2"
         made[name] = operation
     for name, operation in made.items():
-        text = PROGRAM.format(summary=operation["summary"], operation=pprint.pformat(operation, width=110, sort_dicts=False))
+        text = PROGRAM.format(
+            summary=operation["summary"], operation=pprint.pformat(operation, width=110, sort_dicts=False)
+        )
         (into / f"{name}.py").write_text(text, "utf-8")
     rows = [f"- `{name}.py`: {one['summary']} ({one['method']} {one['path']})" for name, one in made.items()]
     head = "# Tools\n\nSet API_URL and API_TOKEN; each has --help and --dry-run, and prints JSON.\n\n"
@@ -197,7 +214,9 @@ def main() -> int:
     try:
         operations = Description(read(args.description)).operations()
         if unknown := set(args.only or []) - {one["id"] for one in operations}:
-            raise Refused(f"No operation {', '.join(sorted(unknown))}. There are: {', '.join(one['id'] for one in operations)}.")
+            raise Refused(
+                f"No operation {', '.join(sorted(unknown))}. There are: {', '.join(one['id'] for one in operations)}."
+            )
     except (Refused, KeyError) as error:
         print(f"It lacks {error}." if isinstance(error, KeyError) else error, file=sys.stderr)
         return 2

@@ -43,7 +43,9 @@ def main() -> int:
     if args.metric:
         able = [run for run in runs if run["best"] is not None]
         if not able:
-            print(f"No run of {args.project} has {args.metric}. Leave --metric out to see what there is.", file=sys.stderr)
+            print(
+                f"No run of {args.project} has {args.metric}. Leave --metric out to see what there is.", file=sys.stderr
+            )
             return 2
         best = (max if args.highest else min)(able, key=lambda run: run["best"])
         answer["best_run"] = best["run"]

@@ -60,6 +60,7 @@ class Session:
         self.stopped_by: TurnEnded | None = None
         self.given = Given(self.cwd)
         self.sandbox_id: str | None = None
+        self.unseen: set[str] = set()  # acts of an interrupted step
         self.notes: list[str] = []  # what the model must be told with the next task
         self.turn_lock = threading.Lock()
         self.events = Coalescer(self.store_events, store.redactor)
@@ -156,8 +157,10 @@ class Session:
             self.store.append(self.id, "error", {"text": told[:500], "kind": "store"})
 
     def once(self, key: str) -> Any:
-        """The slot of an act: the same act done again in this session, after it was finished, is another one."""
-        records = [entry for entry in self.gate.to_state()["records"] if entry["fingerprint"] == key]
+        """The slot of an act: the same act done again in this session, after it was finished, is another one. Not so
+        after a crash that hid its end from the model: then the first one's result is what it gets."""
+        records = self.gate.to_state()["records"]
+        records = [entry for entry in records if entry["fingerprint"] == key and entry["id"] not in self.unseen]
         done = sum(entry["decision"] == "settled" and not came_to_nothing(entry) for entry in records)
         return self.store.once(f"{self.id}:{key}:{done}", self.id)
 
@@ -329,6 +332,7 @@ class Session:
         found = recall.recall(self.store.all(self.id), self.agent.logger)
         self.agent.memory.steps, self.given.inside, self.sandbox_id = found.steps, found.files, found.sandbox_id
         self.agent.steps_done = found.last_step
+        self.unseen = found.unseen if found.interrupted else set()
         old = self.gate
         self.gate = Gate.from_state({"records": found.records}, old.mode, old.budget, old.offline, old.attended)
         self.bridge.gate = self.gate

@@ -81,16 +81,22 @@ def write(folder: Path, now: Standing, place: Path, picture: bytes | None) -> Pa
     if picture:
         (folder / "curves.png").unlink(missing_ok=True)
         (folder / "curves.png").write_bytes(picture)
-    record.write_text(folder / REPORT, page.markdown(folder, plan, now, "curves.png" if picture else None))
+    record.write_text(folder / REPORT, hidden(page.markdown(folder, plan, now, "curves.png" if picture else None)))
     try:
         place.mkdir(parents=True, exist_ok=True)
         if picture:
             (place / f"{name}.png").write_bytes(picture)
         shown = f"{name}.png" if picture else None
-        record.write_text(place / f"{name}.md", page.markdown(folder, plan, now, shown))
+        record.write_text(place / f"{name}.md", hidden(page.markdown(folder, plan, now, shown)))
     except OSError as problem:
         raise ToolError(f"{place} cannot be written: {problem.strerror}. The report is at {folder / REPORT}.") from None
     return place / f"{name}.md"
+
+
+def hidden(text: str) -> str:
+    """A script may print what it was given to sign in with; a page that is kept must not."""
+    token = here().hf_token
+    return text.replace(token, "***") if token else text
 
 
 def title_of(plan: dict[str, Any]) -> str:

@@ -24,32 +24,32 @@ def add(commands: Any) -> None:
     _verb(verbs, "list", "every run, the newest first", show_list)
 
     verb = _verb(verbs, "show", "how one stands, and its verdict", show)
-    verb.add_argument("run", metavar="RUN")
+    verb.add_argument("name", metavar="RUN")
 
     verb = _verb(verbs, "start", "begin the training of a run", start)
-    verb.add_argument("run", metavar="RUN")
+    verb.add_argument("name", metavar="RUN")
     verb.add_argument("--hardware", metavar="NAME", default="local", help="where (default: %(default)s)")
     _add_force(verb)
 
     verb = _verb(verbs, "resume", "go on from the last checkpoint", resume)
-    verb.add_argument("run", metavar="RUN")
+    verb.add_argument("name", metavar="RUN")
     _add_force(verb)
 
     verb = _verb(verbs, "cancel", "stop one; it leaves a checkpoint", cancel)
-    verb.add_argument("run", metavar="RUN")
+    verb.add_argument("name", metavar="RUN")
 
     verb = _verb(verbs, "compare", "plans and outcomes side by side", compare)
-    verb.add_argument("runs", metavar="RUN", nargs="+")
+    verb.add_argument("names", metavar="RUN", nargs="+")
 
     verb = _verb(verbs, "report", "write the report anew and print it", report)
-    verb.add_argument("run", metavar="RUN")
+    verb.add_argument("name", metavar="RUN")
 
     verb = verbs.add_parser("logs", help="what one printed")
-    verb.add_argument("run", metavar="RUN")
+    verb.add_argument("name", metavar="RUN")
     verb.add_argument("--tail", type=int, default=50, metavar="N", help="the last N lines (default: %(default)s)")
     verb.add_argument("--follow", action="store_true", help="go on until the run is over")
     verb.add_argument("--json", action="store_true", help="print JSON")
-    verb.set_defaults(run_command=logs, run=within)
+    verb.set_defaults(command=logs, run=within)
 
 
 def _add_force(verb: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def _verb(verbs: Any, name: str, help: str, command: Command) -> argparse.Argume
         print_result(result, args.json)
         return 1 if name != "list" and result.get("state") in FAILED else 0
 
-    verb.set_defaults(run_command=told, run=within)
+    verb.set_defaults(command=told, run=within)
     return verb
 
 
@@ -80,7 +80,7 @@ def within(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     try:
         with interrupts(cancel.set, lambda: None), inside(context(settings, cancel)):
-            return args.run_command(args)
+            return args.command(args)
     except Cancelled:
         return 130
     except ToolError as error:
@@ -126,41 +126,41 @@ def show_list(args: argparse.Namespace) -> dict[str, Any]:
 def show(args: argparse.Namespace) -> dict[str, Any]:
     from tools.runs import run_status
 
-    return run_status(args.run)
+    return run_status(args.name)
 
 
 def start(args: argparse.Namespace) -> dict[str, Any]:
     from tools import runs
 
     if args.force:
-        return runs.force_start(args.run, args.hardware, args.minutes)
-    return runs.start_run(args.run, args.hardware, args.minutes)
+        return runs.force_start(args.name, args.hardware, args.minutes)
+    return runs.start_run(args.name, args.hardware, args.minutes)
 
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     from tools import runs
 
     if args.force:
-        return runs.force_resume(args.run, args.minutes)
-    return runs.resume(args.run, args.minutes)
+        return runs.force_resume(args.name, args.minutes)
+    return runs.resume(args.name, args.minutes)
 
 
 def cancel(args: argparse.Namespace) -> dict[str, Any]:
     from tools.runs import cancel_run
 
-    return cancel_run(args.run)
+    return cancel_run(args.name)
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     from tools.runs import compare_runs
 
-    return compare_runs(args.runs)
+    return compare_runs(args.names)
 
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
     from tools.reports import write_report
 
-    return write_report(args.run)
+    return write_report(args.name)
 
 
 def logs(args: argparse.Namespace) -> int:
@@ -169,9 +169,9 @@ def logs(args: argparse.Namespace) -> int:
     from tools.runs import read_logs
 
     redactor = redactor_of(settings_of(args))
-    lines = (redactor.text(line) for line in read_logs(args.run, max(0, args.tail), args.follow))
+    lines = (redactor.text(line) for line in read_logs(args.name, max(0, args.tail), args.follow))
     if args.json:
-        print(json.dumps({"run": args.run, "lines": list(lines)}, indent=2))
+        print(json.dumps({"run": args.name, "lines": list(lines)}, indent=2))
         return 0
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for line in lines:

@@ -24,6 +24,7 @@ class Recalled:
     files: dict[str, Path] = field(default_factory=dict)  # path in the sandbox -> on the host
     sandbox_id: str | None = None
     last_step: int = 0
+    unseen: set[str] = field(default_factory=set)  # acts that ended in a step whose end the model never got to see
     state: str = "idle"
     reason: str = ""
 
@@ -59,10 +60,12 @@ def recall(events: Iterable[Event], logger: AgentLogger) -> Recalled:
             found.steps.append(TaskStep(task=as_task(event.data["text"])))
         elif event.type == "approval":
             found.records.append(event.data)
+            found.unseen.add(event.data["id"])
         elif event.type == "state":
             found.state, found.reason = event.data["state"], event.data.get("reason", "")
             detail = event.data.get("detail") or {}
             if "step" in detail:
+                found.unseen.clear()
                 found.steps.append(again(detail["step"], len(found.steps), logger))
             found.sandbox_id = detail.get("sandbox", found.sandbox_id)
             found.files |= {inside: Path(outside) for inside, outside in (detail.get("files") or {}).items()}

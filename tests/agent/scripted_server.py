@@ -111,7 +111,7 @@ class ScriptedServer:
         if fault.kind.isdigit():
             return self.document(handler, int(fault.kind), {"error": {"message": f"{fault.kind} here"}})
         if fault.kind == "overflow":
-            told = f"This model's maximum context length is {self.window} tokens. Please reduce the length of the messages."
+            told = f"This model's maximum context length is {self.window} tokens. Reduce the length of the messages."
             return self.document(handler, 400, {"error": {"message": told}})
         if fault.kind == "hold":
             return self.hold(handler)

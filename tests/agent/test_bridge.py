@@ -154,7 +154,8 @@ forge(id=one, tool="mirror", arguments={"value": "first"})
 print("first", answer(one)["result"]["got"])
 forge(id=one, tool="mirror", arguments={"value": "second"})
 print("again", answer(one, 0.5)["result"]["got"])
-for bad in ("../../etc/passwd", "a" * 31, "A" * 32, "a" * 33, "", None, 7, ["a"], {"a": 1}, "a" * 32 + "\\n", int("1" * 32)):
+bad_ids = ["../etc", "a" * 31, "A" * 32, "a" * 33, "a" * 32 + "\\n", "", None, 7, ["a"], {"a": 1}, int("1" * 32)]
+for bad in bad_ids:
     forge(id=bad, tool="mirror", arguments={"value": "bad id"})
 for body in ("text", 7, None, [], ["a"] * 3):
     display({modelsmith.CALL: body}, raw=True)

@@ -147,6 +147,26 @@ def test_killed_in_the_middle_of_a_paid_act_it_is_told_as_unknown_and_not_done_a
     assert 1.0 in held
 
 
+def test_killed_after_a_paid_act_and_before_the_model_saw_it_the_result_is_given_and_nothing_is_bought(
+    own_home: Path,
+) -> None:
+    def answer(messages: list[dict[str, Any]]) -> str:
+        if "bought gpu" in messages[-1]["content"]:
+            return code("print(buy('gpu')['text'], 'twice'); final_answer('bought')")
+        return code("print(buy('gpu')['text'], flush=True); import time; time.sleep(0 if open('on').read() else 60)")
+
+    with ScriptedServer(answer) as server:
+        server.answers = lambda messages: answer(messages).replace("open('on').read()", str(len(server.bodies) > 1))
+        agent = Agent(own_home, server)
+        until(lambda: any("bought gpu" in line["data"].get("text", "") for line in agent.acknowledged()))
+        agent.process.kill()
+        agent.process.join()
+        again = Agent(own_home, server, agent.acknowledged()[0]["session"])
+        assert again.end() == 0
+        acts = (own_home / "acts.log").read_text().splitlines()
+        assert acts == ["buy gpu", "buy gpu"]  # the second was asked for by a model that knew of the first
+
+
 def test_a_session_that_runs_elsewhere_cannot_be_taken(own_home: Path) -> None:
     from agent.store import Claimed
 

@@ -44,12 +44,13 @@ def serving(
     ordinary: bool = False,
     opened: bool = False,
     program: tuple[str, ...] = PRODUCT,
+    python: Path = Path(sys.executable),
     **environment: str,
 ) -> Iterator[Served]:
     """A server with its own home folder; stopped with SIGTERM at the end. `program` starts it."""
     home.mkdir(parents=True, exist_ok=True)
     ready, tell = os.pipe()
-    command = [sys.executable, *program, "sandbox", "serve", "--port", "0", "--tell-fd", str(tell), *arguments]
+    command = [str(python), *program, "sandbox", "serve", "--port", "0", "--tell-fd", str(tell), *arguments]
     if ordinary:
         os.chown(home, ORDINARY, ORDINARY)
         command = as_ordinary_user(command, home)

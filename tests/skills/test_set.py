@@ -75,9 +75,11 @@ def test_what_a_document_points_to_is_there(path: Path) -> None:
     text = path.read_text()
     linked = re.findall(r"\]\((?![a-z]+:|#)([^)\s#]+)", text)
     named = re.findall(r"(?<![\w/])((?:scripts|assets|references)/[\w.-]+\.\w+)", text)
-    own = [one for one in named if path.parts[-3] != "embedding-trainer"]
     top = SET / path.relative_to(SET).parts[0]
-    assert [one for one in [*linked, *own] if not (top / one).exists() and not (path.parent / one).exists()] == []
+    if top.name == "embedding-trainer":  # its program lies in another skill
+        assert (SET / "llm-trainer" / "scripts" / "embeddings.py").is_file()
+        named = [one for one in named if one != "scripts/embeddings.py"]
+    assert [one for one in [*linked, *named] if not (top / one).exists() and not (path.parent / one).exists()] == []
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -140,6 +142,8 @@ def test_a_bash_block_parses(info: str, code: str) -> None:
 @pytest.mark.parametrize(("info", "code"), blocks("bash", "sh"))
 def test_scripts_that_a_bash_block_runs_know_its_options(info: str, code: str, request: pytest.FixtureRequest) -> None:
     top = SET / request.node.callspec.id.split("/")[0]
+    if top.name not in OURS:
+        pytest.skip("its scripts have tests of their own")
     for line in code.replace("\\\n", " ").splitlines():
         argv = shlex.split(line.partition("|")[0], comments=True)
         if len(argv) > 1 and argv[0] == "python" and argv[1].startswith("scripts/"):
@@ -255,12 +259,6 @@ def test_a_task_that_needs_no_skill_gets_none(built_in: Skills) -> None:
     unrelated = [row["query"] for row in REQUESTS if row["skill"] is None]
     given = [(task, proposed(built_in, task)) for task in unrelated if proposed(built_in, task)]
     assert len(given) <= 0.1 * len(unrelated), given
-
-
-def test_what_should_not_call_a_skill_does_not(built_in: Skills) -> None:
-    rows = [(row["query"], name) for name in OURS for row in triggers(name) if not row["should_trigger"]]
-    called = [(task, name) for task, name in rows if proposed(built_in, task)[:1] == [name]]
-    assert len(called) <= 0.1 * len(rows), called
 
 
 def proposed(skills: Skills, task: str) -> list[str]:

@@ -89,10 +89,23 @@ def plan_for(method: str, data: Path, **changes: Any) -> dict[str, Any]:
         "limits": {"minutes": 5},
     }
     if method == "distillation":
-        plan["model"]["teacher"] = str(tiny_model())
+        plan["model"]["teacher"] = str(other_model(data.parent / "teacher"))
     for part, values in changes.items():
         plan[part] = plan[part] | values if isinstance(values, dict) else values
     return plan
+
+
+def other_model(folder: Path) -> Path:
+    """The tiny model with other weights: a teacher that says something else."""
+    if not folder.exists():
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.manual_seed(1)
+        config = AutoModelForCausalLM.from_pretrained(tiny_model()).config
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tiny_model()).save_pretrained(folder)
+    return folder
 
 
 def written(home: Path, plan: dict[str, Any], run: str = "one") -> Path:

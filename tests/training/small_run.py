@@ -67,7 +67,9 @@ def small_run(home: Path, name: str, planned: int = 6, stop_at: int = -1, bad: s
     """A run folder ready to start. At `stop_at` the first attempt waits to be stopped, or fails as `bad` says."""
     folder = home / "runs" / name
     folder.mkdir(parents=True)
-    plan = plan_for("sft", home / "sums.jsonl", **changes)
+    plan = plan_for("sft", home / "sums.jsonl")
+    for part, values in changes.items():
+        plan[part] = plan.get(part, {}) | values if isinstance(values, dict) else values
     (folder / "plan.json").write_text(json.dumps(plan))
     (folder / "train.py").write_text(SCRIPT.format(planned=planned, stop_at=stop_at, bad=bad))
     return folder

@@ -18,10 +18,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from tools.context import ToolError
+from tools.context import ToolError, here
 from tools.hardware.offers import local_offer
 from tools.jobs import JobRef, JobSpec, JobStatus, Offer
 from tools.jobs.process import Process
@@ -149,6 +150,7 @@ class LocalRunner:
                 if rest:
                     yield rest
                 return
+            here().check()
             time.sleep(POLL)
 
     def cancel(self, ref: JobRef) -> None:
@@ -198,8 +200,8 @@ def last_lines(path: Path, tail: int | None) -> list[str]:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A log, but no link that the job has put in its place."""
+    """A log; of a link that the job has put in its place, only that it is one."""
     try:
         return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
     except OSError as problem:
-        raise ToolError(f"{path} cannot be read: {problem.strerror}. The job has replaced it.") from None
+        return BytesIO(f"The log cannot be read: {problem.strerror}.\n".encode())

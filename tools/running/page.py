@@ -15,6 +15,7 @@ from tools.running.state import Standing, facts
 
 CHATS = {"sft", "dpo", "kto", "distillation", "vision-sft", "vision-dpo", *SAMPLING}
 MOST_TEXT = 600
+REPEATS = {"duplicates", "near_duplicates"}  # the audit's names
 
 
 def markdown(folder: Path, plan: dict[str, Any], now: Standing, picture: str | None) -> str:
@@ -28,7 +29,7 @@ def markdown(folder: Path, plan: dict[str, Any], now: Standing, picture: str | N
         section("Plan", settings(plan)),
         section("Time and cost", cost(folder, plan, now)),
         section("Course", course(folder, now, picture)),
-        section("Verdict", judged(now, verdict)),
+        section("Verdict", judged(now, verdict, leak(folder, plan))),
         section("Samples", samples(verdict)),
         section("Reproduce", reproduce(folder)),
         section("Use the model", use(folder, plan, now)),
@@ -173,7 +174,20 @@ def story(number: int, attempt: dict[str, Any], now: Standing, count: int) -> st
     return f"Attempt {number}, {when}: {begun}; {state} at step {step}" + (f" ({reason})" if reason else "")
 
 
-def judged(now: Standing, verdict: dict[str, Any] | None) -> str:
+def leak(folder: Path, plan: dict[str, Any]) -> str:
+    """Rows that repeat, held out at random, are partly trained on too: the verdict must say so."""
+    if (plan.get("eval") or {}).get("split"):
+        return ""
+    found = [one for one in record.part(folder / "audit.json").get("problems", []) if one.get("id") in REPEATS]
+    if not found:
+        return ""
+    told = "; ".join(line_of(one) for one in found)
+    return (
+        f"Caution: {told}. Some of the held-out rows may be among those trained on; remove repeats before you trust it."
+    )
+
+
+def judged(now: Standing, verdict: dict[str, Any] | None, caution: str) -> str:
     if verdict is None:
         return "Not measured yet." if not now.over else f"None: the run ended as {now.state}."
     rows = [
@@ -182,7 +196,7 @@ def judged(now: Standing, verdict: dict[str, Any] | None) -> str:
         for one in verdict["changes"]
     ]
     table = ["| measure | before | after | gain | 95 % | rows |", "|---|---|---|---|---|---|", *rows] if rows else []
-    return "\n".join([f"**{verdict['verdict']}**: {verdict['reason']}", "", *table]).rstrip()
+    return "\n".join([f"**{verdict['verdict']}**: {verdict['reason']}", "", *table, "", caution]).rstrip()
 
 
 def samples(verdict: dict[str, Any] | None) -> str:

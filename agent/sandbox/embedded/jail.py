@@ -94,6 +94,10 @@ def bwrap_arguments(plan: Plan, source: dict[Path, str], guest_config: dict, sec
         *("--die-with-parent", "--new-session", "--disable-userns"),
         *("--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
     ]
+    # What is empty or writable comes first: the interpreter may lie below any of it.
+    for path, size, mode in (("/tmp", plan.limits.tmp_mb, "1777"), ("/run", 16, "0755")):
+        arguments += ["--perms", mode, "--size", str(size * mb), "--tmpfs", path]
+    arguments += ["--bind", at(plan.home), HOME]
     for folder in system_folders(plan.python):
         arguments += ["--ro-bind", at(folder), str(folder)]
     for name in ("bin", "lib", "lib64", "sbin", "lib32"):
@@ -109,12 +113,10 @@ def bwrap_arguments(plan: Plan, source: dict[Path, str], guest_config: dict, sec
     if plan.gpus:
         for device in sorted(Path("/dev").glob("nvidia*")):
             arguments += ["--dev-bind-try", str(device), str(device)]
-    for path, size in (("/tmp", plan.limits.tmp_mb), ("/dev/shm", plan.limits.shm_mb), ("/run", 16)):
-        arguments += ["--perms", "1777" if path != "/run" else "0755", "--size", str(size * mb), "--tmpfs", path]
+    arguments += ["--perms", "1777", "--size", str(plan.limits.shm_mb * mb), "--tmpfs", "/dev/shm"]
     arguments += ["--perms", "0700", "--dir", RUN, "--ro-bind", at(GUEST), "/opt/sandbox/guest"]
     if plan.proxy_socket:
         arguments += ["--ro-bind", at(plan.proxy_socket), f"{RUN}/proxy.sock"]
-    arguments += ["--bind", at(plan.home), HOME]
     for share in plan.shares:
         arguments += ["--bind" if share.write else "--ro-bind", at(share.host), share.inside]
     # /dev and / are tmpfs without a size: whatever could be written there would be memory that nothing bounds.

@@ -97,7 +97,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def normal(value: Any) -> str:
-    """What stays of a text when case, blanks and punctuation do not count. All else stays, so that `1+1` is not `1-1`."""
+    """What stays of a text when case, blanks and punctuation do not count; signs do, so that `1+1` is not `1-1`."""
     joined = " ".join(texts(value)).casefold()
     return " ".join(re.sub(r"[.,;:!?\"'’“”()\[\]…]", " ", joined).split())
 

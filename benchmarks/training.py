@@ -19,7 +19,7 @@ from tools.context import Context, inside
 from tools.training import write_training_script
 
 ROOT = Path(__file__).parents[1]
-ROWS, MAX_LENGTH, BATCH = 200, 1024, 4
+ROWS, MAX_LENGTH, BATCH = 100, 1024, 4
 PADDED = "TRL, padded to max_length"
 TRIMMED = "TRL's defaults"
 PLAIN = """

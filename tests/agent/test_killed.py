@@ -153,10 +153,10 @@ def test_killed_after_a_paid_act_and_before_the_model_saw_it_the_result_is_given
     def answer(messages: list[dict[str, Any]]) -> str:
         if "bought gpu" in messages[-1]["content"]:
             return code("print(buy('gpu')['text'], 'twice'); final_answer('bought')")
-        return code("print(buy('gpu')['text'], flush=True); import time; time.sleep(0 if open('on').read() else 60)")
+        nap = 60 if len(server.bodies) == 1 else 0
+        return code(f"print(buy('gpu')['text'], flush=True); import time; time.sleep({nap})")
 
     with ScriptedServer(answer) as server:
-        server.answers = lambda messages: answer(messages).replace("open('on').read()", str(len(server.bodies) > 1))
         agent = Agent(own_home, server)
         until(lambda: any("bought gpu" in line["data"].get("text", "") for line in agent.acknowledged()))
         agent.process.kill()

@@ -1,4 +1,4 @@
-# ruff: noqa: E501  # an answer stays one line, as the model would say it
+# ruff: noqa: E501
 """What a good model would do in each eval case: code for the sandbox, and what it says. They show that checks can hold."""
 
 SH = "import subprocess\ndef sh(line): subprocess.run(line, shell=True, check=True, env={**__import__('os').environ, 'OMP_NUM_THREADS': '1'})\n"

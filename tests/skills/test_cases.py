@@ -1,4 +1,4 @@
-"""Eval cases: every check fails for a wrong outcome and holds for a right one, through real sessions in real sandboxes."""
+"""Eval cases: each fails for a wrong outcome and holds for a right one, through real sessions in real sandboxes."""
 
 import json
 import shutil
@@ -113,6 +113,6 @@ def test_a_case_that_cannot_be_judged_is_a_mistake_and_no_pass(tmp_path: Path, r
     folder = put(tmp_path, "one", "Use this skill for one.")
     (folder / "evals").mkdir()
     (folder / "evals" / "evals.json").write_text(json.dumps({"evals": [row]}))
-    with pytest.raises(UserError, match="evals.json") as raised:
+    with pytest.raises(UserError, match=r"evals\.json") as raised:
         load_cases(folder)
     assert why in str(raised.value)

@@ -125,7 +125,7 @@ def test_a_python_block_runs(info: str, code: str, tmp_path: Path, hub: Hub) -> 
     own = {"HOME": str(tmp_path), "TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HOME": str(tmp_path / "hf")}
     if info == "hub":
         own |= {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    source = code.replace("demo.launch(share=False)", "")
+    source = code.replace("demo.launch(share=False)", "print(demo)")  # it would serve for ever
     done = subprocess.run(
         [sys.executable, "-c", source], cwd=tmp_path, env={**os.environ, **own}, input="one two\n",
         capture_output=True, text=True, timeout=100, check=False,

@@ -101,12 +101,25 @@ def run_status(run: str | None = None) -> dict:
 def told(folder: Path, now: Standing) -> dict[str, Any]:
     reports.keep_current(folder, now)
     more: dict[str, Any] = {"alerts": now.alerts[-10:], "log": log_lines(folder, 8), "over": now.over}
+    if warning := too_slow(folder, now):
+        more["note"] = warning
     if now.state == "succeeded":
         more["verdict"] = evaluation.verdict(folder)
     if cause := diagnose(folder, now):
         more["diagnosis"] = cause
     known = {name: value for name, value in facts(folder, now).items() if name != "state"}
     return envelope.job(folder.name, now.state, line(folder.name, now), **known, **more)
+
+
+def too_slow(folder: Path, now: Standing) -> str:
+    limit = record.job(folder).get("minutes")
+    if not limit or now.eta_seconds is None or now.seconds is None or now.seconds + now.eta_seconds <= limit * 60:
+        return ""
+    whole = span(now.seconds + now.eta_seconds)
+    return (
+        f"At this speed it reaches its limit of {limit:g} minutes first, {whole} would be needed. It is stopped with a "
+        f"checkpoint then; `python -m agent runs resume {folder.name} --minutes N` goes on."
+    )
 
 
 def line(name: str, now: Standing) -> str:

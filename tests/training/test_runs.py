@@ -135,8 +135,17 @@ def test_the_time_limit_is_an_end_of_its_own(place: Path) -> None:
     small_run(place, "one", stop_at=2)
     runs.force_start("one", minutes=4 / 60)
     now = at_end("one")
+    assert "note" not in now
     assert now["state"] == "limit" and "resume_run" in now["reason"]
     assert "diagnosis" not in now
+
+
+def test_a_run_that_will_not_end_within_its_limit_says_so_before(place: Path) -> None:
+    folder = small_run(place, "one", planned=900, stop_at=3)  # the script tells 897 seconds to go
+    runs.force_start("one", minutes=2)
+    until(lambda: runs.run_status("one")["step"] == 3)
+    assert "reaches its limit of 2 minutes first, 15 min would be needed" in runs.run_status("one")["note"]
+    kill(folder)
 
 
 def test_running_out_of_memory_is_told_with_a_smaller_plan(place: Path) -> None:

@@ -39,9 +39,7 @@ def said(task: str, *outputs: str) -> str:
 
 
 def test_numbers_and_limits_of_the_sentence_reach_the_plan() -> None:
-    task = (
-        "fine-tune Qwen3-0.6B on d.jsonl with DPO for 2 epochs, lr 1e-5, batch size 4, within 30 min, at most $5"
-    )
+    task = "fine-tune Qwen3-0.6B on d.jsonl with DPO for 2 epochs, lr 1e-5, batch size 4, within 30 min, at most $5"
     text = said(task, "ok")
     assert "plan_training('Qwen/Qwen3-0.6B', 'd.jsonl', method='dpo'" in text
     assert "max_minutes=30, max_usd=5, " in text

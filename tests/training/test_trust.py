@@ -8,7 +8,7 @@ from tests.training.making import plan_for, rows_for, write_rows
 from tools.context import Context, ToolError, inside
 from tools.jobs.trust import distrust, foreign
 from tools.plan import read_plan
-from tools.training import render, write_training_script
+from tools.training import BEGIN, END, render, write_training_script
 
 SHAREGPT = """import json
 
@@ -67,6 +67,12 @@ def test_a_mapping_that_could_do_more_is_not(tmp_path: Path, mapping: str) -> No
 def test_a_plan_whose_values_are_code_is_not_trusted(tmp_path: Path) -> None:
     text = rendered(tmp_path, None)
     assert foreign(text.replace("SEED = 42", 'SEED = __import__("os").getpid()')) is not None
+
+
+def test_a_reward_that_runs_what_the_model_writes_is_not_trusted() -> None:
+    head, constants, tail = f"{BEGIN}\n", "REWARDS = {!r}  # what counts\n", f"{END}\n"
+    assert foreign(head + constants.format(["math"]) + tail) is None
+    assert "model under training" in (foreign(head + constants.format(["math", "code"]) + tail) or "")
 
 
 def test_a_reward_of_the_plans_own_is_not_trusted(tmp_path: Path) -> None:

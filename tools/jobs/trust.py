@@ -50,8 +50,16 @@ def foreign(text: str) -> str | None:
     for node in ast.parse(block).body:
         if isinstance(node, ast.FunctionDef) and node.name == "reward":
             return "its plan brings a reward function of its own"
+        if rewards_code(node):
+            return "its reward runs the code that the model under training writes"
         code.append(node)
     return impure(ast.Module(code, []), own)
+
+
+def rewards_code(node: ast.stmt) -> bool:
+    """`REWARDS = [..., "code", ...]`."""
+    named = isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "REWARDS" for t in node.targets)
+    return named and "code" in ast.literal_eval(node.value)  # type: ignore[attr-defined]
 
 
 def taken(text: str) -> set[str]:

@@ -18,7 +18,7 @@ from tools.plan import read_plan
 from tools.running import metrics, record
 from tools.running.state import Standing, job_status, last_sign, standing
 
-GRACE = 120  # seconds a script has to finish its step and write a checkpoint
+GRACE = 300  # seconds a script has to finish its step, which may be a slow one, and write a checkpoint
 FORCE = "A person can force it: `python -m agent runs {verb} {run} --force`."
 
 

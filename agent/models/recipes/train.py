@@ -21,9 +21,10 @@ NUMBERS = {
     "max_steps": r"(?P<value>\d+) steps\b",
     "learning_rate": r"(?:learning rate|lr)(?: of)? (?P<value>\d*\.?\d+(?:e-?\d+)?)",
     "per_device_train_batch_size": r"batch(?: size)?(?: of)? (?P<value>\d+)",
+    "max_completion_length": r"answers of (?P<value>\d+) tokens",
     "max_length": r"(?:max[_ ]length|length)(?: of)? (?P<value>\d+)",
 }
-WHOLE = {"max_steps", "per_device_train_batch_size", "max_length"}
+WHOLE = {"max_steps", "per_device_train_batch_size", "max_completion_length", "max_length"}
 MINUTES = r"(?:at most|within|under|in|max) (?P<value>\d+(?:\.\d+)?) ?(?P<unit>min|hour|h\b)"
 DOLLARS = r"(?:at most|for|under|max|budget(?: of)?) \$ ?(?P<value>\d+(?:\.\d+)?)"
 NAME = r"[\"'`]?(?P<{}>[\w./~+-]*[\w~/])[\"'`]?"

@@ -79,8 +79,8 @@ def plan_training(
     """
     pins = checked(overrides or {})
     positive(max_usd=max_usd, max_minutes=max_minutes)
-    found = load(model)
     model, dataset = absolute(model), absolute(dataset)
+    found = load(model)
     facts = facts_of(dataset, model)
     chosen_method, why_method = method_for(method, wish, facts)
     offers, prices = wanted(hardware)

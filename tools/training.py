@@ -187,10 +187,21 @@ def filled(block: str, told: dict[str, Any], mapping: str | None) -> str:
         shown = []
         for name, value in zip(names, given, strict=True):
             use = name in told and (told[name] is not None or name in KEEP_NONE)
-            shown.append(repr(told[name]).replace("'", '"') if use else ast.unparse(value).replace("'", '"'))
+            shown.append(literal(told[name]) if use else ast.unparse(value).replace("'", '"'))  # the latter are ours
         comment = line[node.end_col_offset :].rstrip("\n")
         lines[node.lineno - 1] = f"{', '.join(names)} = {', '.join(shown)}{comment}\n"
     return with_mapping("".join(lines), mapping)
+
+
+def literal(value: Any) -> str:
+    """A value of the plan as Python source: whatever its text holds, it stays text."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    return repr(value)
 
 
 def with_mapping(block: str, mapping: str | None) -> str:

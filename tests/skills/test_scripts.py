@@ -109,9 +109,9 @@ def test_an_old_table_says_so(tmp_path: Path) -> None:
 def test_memory_is_weights_and_cache_and_a_share(tmp_path: Path) -> None:
     sizes = {"num_hidden_layers": 10, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
     (tmp_path / "config.json").write_text(json.dumps({**sizes, "hidden_size": 512, "max_position_embeddings": 8192}))
-    common = ["--config", tmp_path / "config.json", "--params-billion", 8, "--bits", 8, "--context", 1024]
+    common = ["--config", tmp_path / "config.json", "--params-billion", 8, "--bits", 8, "--context", 8192]
     found = told(run("local-models/scripts/fits.py", *common, "--gib", 9))
-    weights, cache = 8e9 / 2**30, 2 * 10 * 2 * 64 * 2 * 1024 / 2**30
+    weights, cache = 8e9 / 2**30, 2 * 10 * 2 * 64 * 2 * 8192 / 2**30
     assert found["need_gib"] == pytest.approx((weights + cache) * 1.1, abs=0.01) and found["fits"]
     assert found["longest_context_that_fits"] == 8192
     tight = told(run("local-models/scripts/fits.py", *common, "--gib", 8))
@@ -437,6 +437,28 @@ def test_the_layout_is_that_of_version_three(gguf: Path) -> None:
     at = raw.index(struct.pack("<Q", len(name)) + name) + 8 + len(name)
     assert struct.unpack_from("<IQQI", raw, at) == (2, 256, 2048, 1)  # the fastest dimension comes first
     assert len(raw) % 32 == 0
+
+
+def test_each_weight_stands_under_the_name_that_llama_cpp_gives_it(gguf: Path) -> None:
+    from safetensors.torch import load_file
+
+    weights = load_file(tiny_model() / "model.safetensors")
+    raw = gguf.read_bytes()
+    parts = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output"}
+    named = {f"self_attn.{ours}": theirs for ours, theirs in parts.items()}
+    named |= {f"mlp.{kind}_proj": f"ffn_{kind}" for kind in ("gate", "up", "down")}
+    for ours, theirs in named.items():
+        values = weights[f"model.layers.1.{ours}.weight"].numpy().astype("<f2").tobytes()
+        name = f"blk.1.{theirs}.weight".encode()
+        at = raw.index(struct.pack("<Q", len(name)) + name) + 8 + len(name)
+        assert (raw.index(values) - struct.unpack_from("<IQQIQ", raw, at)[4]) == data_start(raw), theirs
+
+
+def data_start(raw: bytes) -> int:
+    """Behind the table of tensors: the last name in it is the one that sorts last."""
+    name = b"token_embd.weight"
+    end = raw.index(struct.pack("<Q", len(name)) + name) + 8 + len(name) + struct.calcsize("<IQQIQ")
+    return -(-end // 32) * 32
 
 
 def test_eight_bits_are_rounded_as_llama_cpp_does() -> None:

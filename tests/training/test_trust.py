@@ -1,5 +1,6 @@
 """Which scripts may run outside of a jail: only ours, with nothing in them but constants and a mapping that is one."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tests.training.making import plan_for, rows_for, write_rows
 from tools.context import Context, ToolError, inside
 from tools.jobs.trust import distrust, foreign
 from tools.plan import read_plan
-from tools.training import BEGIN, END, render, write_training_script
+from tools.training import AS_IT_IS, BEGIN, END, filled, literal, render, write_training_script
 
 SHAREGPT = """import json
 
@@ -92,3 +93,12 @@ def test_a_script_is_trusted_until_it_is_edited(tmp_path: Path) -> None:
         assert "renders no script" in (distrust(folder) or "")
         with pytest.raises(ToolError):
             read_plan("{}")
+
+
+@pytest.mark.parametrize(
+    "name", ['x"+__import__("os").getcwd()+"', "/home/o'brien/data.jsonl", 'a\\"b\n"""', "naïve/ü"]
+)
+def test_a_name_in_the_plan_stays_text_in_the_script(name: str) -> None:
+    assert ast.literal_eval(literal({name: [name, 1, None, 2.5, True]})) == {name: [name, 1, None, 2.5, True]}
+    filled_in = filled(f'MODEL, REVISION = "m", None  # comment\n{AS_IT_IS}', {"MODEL": name}, None)
+    assert ast.literal_eval(ast.parse(filled_in).body[0].value.elts[0]) == name  # type: ignore[attr-defined]

@@ -47,7 +47,9 @@ def skill_tools(skills: Skills, used: Callable[[Skill], None]) -> dict[str, Tool
 def copy_in(sandbox: Sandbox, skill: Skill) -> None:
     """The skill's folder as it is on the host, at the path the catalog tells."""
     top = Path(skill.folder)
-    files = [path for path in sorted(top.rglob("*")) if path.is_file() and not path.is_symlink()]
+    found = [path for path in sorted(top.rglob("*")) if path.is_file() and not path.is_symlink()]
+    # How a skill is judged is not for the one who is judged.
+    files = [path for path in found if path.relative_to(top).parts[0] != "evals"]
     small = [path for path in files if path.stat().st_size <= LARGEST_FILE]
     entries = [{"path": f"{skill.inside}/{path.relative_to(top)}", "data": path.read_bytes()} for path in small]
     if entries:

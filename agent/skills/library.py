@@ -99,7 +99,8 @@ class Skills:
         body = skill.text
         if len(body) > BODY_CHARACTERS:
             body = f"{body[:BODY_CHARACTERS]}\n… cut here; read_skill_file('{skill.name}', 'SKILL.md') has the rest"
-        listed = [path for path in files.listing(skill.folder) if path.lower() != "skill.md"]
+        found = files.listing(skill.folder)
+        listed = [path for path in found if path.lower() != "skill.md" and not path.startswith("evals/")]
         shown = "".join(f"<file>{path}</file>\n" for path in listed[:FILES_SHOWN])
         if len(listed) > FILES_SHOWN:
             shown += f"… and {len(listed) - FILES_SHOWN} more files\n"

@@ -92,7 +92,8 @@ def stub(folder, tool):
         try:
             bound = signature.bind(*positional, **named)
         except TypeError as error:
-            raise TypeError(f"{tool['name']}{signature}: {error}") from None
+            name = tool["name"]
+            raise TypeError(f"{name}{signature}: {error}. help({name}) explains the arguments.") from None
         return call(folder, tool["name"], dict(bound.arguments))
 
     function.__name__ = function.__qualname__ = tool["name"]

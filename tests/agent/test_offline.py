@@ -45,7 +45,7 @@ with Store.open(settings.home) as store:
     results = [event.data for event in store.all(session.id) if event.type == "tool_result"]
 sys.stdout.flush()
 print(json.dumps({"state": outcome.state, "answer": outcome.answer, "reason": outcome.reason, "reached": reached,
-                  "results": results}))
+                  "results": results}), flush=True)
 os._exit(0)
 """
 

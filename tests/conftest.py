@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# Started in the background of a script we would inherit that Ctrl-C is ignored, and so would every process we test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 ACCOUNTS = ("E2B_API_KEY", "E2B_API_URL", "E2B_SANDBOX_URL", "E2B_DOMAIN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 # Libraries read these once, when they are imported.
@@ -23,7 +26,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the person's own settings or accounts, unless it sets them itself."""
     for name in list(os.environ):
-        if name.startswith("MODELSMITH_") or name in ACCOUNTS:
+        if name.startswith("MODELSMITH_") or name in ACCOUNTS or name.upper() == "NO_PROXY":
             monkeypatch.delenv(name)
 
 

@@ -47,13 +47,14 @@ def preflight(run: str) -> dict:
         run: The run's name, from write_training_script.
     """
     folder, _ = read_run(run)
-    rehearse, foreign = WHERE.get(), distrust(folder)
-    if foreign is None:
-        rehearse = on_this_machine  # word for word ours: what may train on the host may be rehearsed there
+    rehearse = WHERE.get()
     if rehearse is None:
-        raise ToolError(
-            f"It is not rehearsed on this machine, because {foreign}. A person can run: python {PROGRAM} {folder}"
-        )
+        foreign = distrust(folder)
+        if foreign is not None:
+            raise ToolError(
+                f"It is not rehearsed on this machine, because {foreign}. A person can run: python {PROGRAM} {folder}"
+            )
+        rehearse = on_this_machine  # word for word ours: what may train on the host may be rehearsed there
     path = folder / "preflight.json"
     path.unlink(missing_ok=True)
     rehearse(folder)

@@ -47,6 +47,7 @@ class Settings(BaseModel):
     offline: bool = False
 
     sandbox: Literal["auto", "embedded", "e2b"] = "auto"
+    sandbox_home: Path | None = None  # whose embedded server is used; not said: that of `home`
     sandbox_timeout: int = Field(default=3600, ge=1, le=24 * 3600)
     sandbox_memory_mb: Count | None = None
     sandbox_pids: Count | None = None

@@ -7,6 +7,7 @@ exit code. Whatever is heavy is imported inside those functions, so that `--help
 MODULES = [
     "agent.cli.run",
     "agent.cli.chat",
+    "agent.cli.ui",
     "agent.cli.sessions",
     "agent.cli.runs",
     "agent.cli.models",

@@ -38,7 +38,7 @@ class Address:
 
 
 def root(settings: Settings) -> Path:
-    return settings.home / "sandbox"
+    return (settings.sandbox_home or settings.home) / "sandbox"
 
 
 def embedded_config(settings: Settings) -> Config:

@@ -205,17 +205,23 @@ class Store:
 
     async def afollow(self, session: str, after: int = 0) -> AsyncIterator[Event]:
         """The same for an event loop; cancel the task to end it."""
-        loop, bell = asyncio.get_running_loop(), asyncio.Event()
+        async for page in self.pages(session, after):
+            for event in page:
+                yield event
+
+    async def pages(self, session: str, after: int = 0, limit: int = _PAGE) -> AsyncIterator[list[Event]]:
+        """The same in pages. One that is not full tells that the reader has caught up; the first may be empty."""
+        loop, bell, first = asyncio.get_running_loop(), asyncio.Event(), True
         with self._keeper.listening(session, _rings(loop, bell)):
             while True:
                 bell.clear()
-                page = await asyncio.to_thread(self.read, session, after, _PAGE)
-                for event in page:
-                    yield event
-                    after = event.seq
-                if not page:
-                    if not await asyncio.to_thread(self._exists, session):
-                        return
+                page = await asyncio.to_thread(self.read, session, after, limit)
+                if page or first:
+                    yield page
+                    after, first = page[-1].seq if page else after, False
+                if not page and not await asyncio.to_thread(self._exists, session):
+                    return
+                if len(page) < limit:
                     await bell.wait()
 
     def export_markdown(self, session: str) -> str:

@@ -1,0 +1,145 @@
+"""The server of the page: puts the parts together on Gradio's own app, serves until it is told to stop, ends clean.
+
+One process. Gradio carries the frame; everything that is alive has a route of ours under /x/.
+"""
+
+import functools
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, WebSocketRoute
+
+from agent.errors import UserError
+from agent.settings import Settings
+from agent.store import Store, StoreError
+from agent.ui import assets, guard, people, sessions, stream
+from agent.ui.live import Live
+from agent.ui.people import Door, Person
+
+# What Gradio reads from the environment must not open what was not asked for here.
+QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SSR_MODE": "False", "GRADIO_ALLOWED_PATHS": ""}
+QUIET |= {"FORWARDED_ALLOW_IPS": ""}  # uvicorn believes nobody: the guard decides whose word counts
+GO_ON = "The server was restarted in the middle of this. Look how far you came, and go on."
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Server:
+    """What every route stands on."""
+
+    settings: Settings
+    store: Store
+    door: Door
+    live: Live
+
+    def routes(self) -> list[BaseRoute]:
+        """Our own come before Gradio's."""
+        socket = WebSocketRoute("/x/sessions/{id}/events", functools.partial(stream.follow, self))
+        parts = (sessions,)
+        return [*self.door.routes(), socket, *assets.routes(), *(one for part in parts for one in part.routes(self))]
+
+    def settings_for(self, person: Person, id: str = "") -> Settings:
+        return people.settings_for(self.settings, person)
+
+    def work_folder(self, person: Person) -> Path:
+        """Where a person's sessions stand: here for the one of this machine, else in a folder of their own."""
+        if not person.name:
+            return Path.cwd()
+        folder = people.folder_of(self.settings, person) / "work"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def go_on(self) -> None:
+        """Take up what ran when the server before this one ended."""
+        for id in self.live.interrupted():
+            try:
+                person = self.door.known(self.store.session(id).owner)
+                if person is not None:
+                    self.live.start(id, self.settings_for(person, id), GO_ON)
+            except (UserError, StoreError) as error:
+                log.warning("%s could not be taken up again: %s", id, error)
+
+
+def launch(server: Server, rules: guard.Rules, host: str, port: int | None, share: bool = False) -> Any:
+    """Gradio's Blocks, served; returns when it answers."""
+    os.environ.update(QUIET)
+    from agent.ui import page
+
+    knocked: list[guard.Guard] = []
+
+    def watched(app: guard.App) -> guard.Guard:
+        knocked.append(guard.Guard(app, rules, server.door.who))
+        return knocked[-1]
+
+    demo = page.build()
+    try:
+        demo.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            prevent_thread_lock=True,
+            quiet=True,
+            ssr_mode=False,
+            pwa=False,
+            run_history=False,
+            mcp_server=False,
+            num_workers=0,
+            enable_monitoring=False,
+            footer_links=[],
+            app_kwargs={
+                "routes": server.routes(),
+                "middleware": [Middleware(watched)],
+                "openapi_url": None,
+                "docs_url": None,
+                "redoc_url": None,
+            },
+            **page.LOOK,
+        )
+    except OSError as error:
+        raise UserError(f"The page cannot be served on {host}: {error} Choose another --port.") from None
+    for one in knocked:
+        one.started = True
+    return demo
+
+
+def wait(stop: threading.Event) -> None:
+    """Until Ctrl-C or a polite kill; a second one ends the process at once."""
+
+    def asked(number: int, frame: object) -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def serve(
+    server: Server,
+    rules: guard.Rules,
+    host: str,
+    port: int | None,
+    share: bool = False,
+    told: Callable[[str], Any] = print,
+    stop: threading.Event | None = None,
+) -> None:
+    """`told` hears where the page is. Sessions that the server before was running are taken up again."""
+    demo = launch(server, rules, host, port, share)
+    try:
+        told(demo.local_url)
+        server.go_on()
+        wait(stop or threading.Event())
+    finally:
+        server.live.close()
+        demo.close(verbose=False)

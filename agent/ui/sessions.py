@@ -1,0 +1,137 @@
+"""Sessions over HTTP: the list, making and removing one, tasks, stop, approvals, the model, the export."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from agent.errors import UserError
+from agent.session import Session
+from agent.store import Session as Known
+from agent.ui.asking import Ask, Refusal, route
+from agent.ui.live import Busy
+
+if TYPE_CHECKING:
+    from agent.ui.server import Server
+
+LARGEST_TASK = 200_000
+SHOWN = ("id", "title", "created", "updated", "model", "state", "pinned", "last_seq")
+EXPORTS = {"md": ("export_markdown", "text/markdown"), "jsonl": ("export_jsonl", "application/x-ndjson")}
+
+
+def routes(server: "Server") -> list[BaseRoute]:
+    one = "/x/sessions/{id}"
+    return [
+        route(server, "/x/me", get=me),
+        route(server, "/x/sessions", get=listed, post=make),
+        route(server, one, patch=change, delete=delete),
+        route(server, f"{one}/events/{{seq:int}}", get=event),
+        route(server, f"{one}/tasks", post=task),
+        route(server, f"{one}/stop", post=stop),
+        route(server, f"{one}/approvals/{{approval}}", post=decide),
+        route(server, f"{one}/export", get=export),
+    ]
+
+
+def me(ask: Ask) -> dict[str, Any]:
+    door = ask.server.door
+    return {
+        "name": ask.person.shown,
+        "signed_in": bool(ask.person.name),
+        "space": door.space,
+        "local": door.local,
+        "can_sign_out": door.can_sign_out,
+    }
+
+
+def listed(ask: Ask) -> list[dict[str, Any]]:
+    found = ask.server.store.sessions(ask.query.get("q", "")[:200], owner=ask.person.name, limit=200)
+    return [row(ask.server, known) for known in found]
+
+
+def row(server: "Server", known: Known) -> dict[str, Any]:
+    """One that says it runs and has no living process was lost."""
+    told = {name: value for name, value in asdict(known).items() if name in SHOWN}
+    active = known.state in ("running", "waiting")
+    told["running"] = server.live.running(known.id) or (active and server.store.running(known.id))
+    if active and not told["running"]:
+        told["state"] = "lost"
+    return told
+
+
+def make(ask: Ask) -> dict[str, Any]:
+    folder = ask.server.work_folder(ask.person)
+    return {"id": ask.server.store.create_session(cwd=str(folder), owner=ask.person.name).id}
+
+
+def change(ask: Ask) -> dict[str, Any]:
+    known = ask.session()
+    if "title" in ask.body:
+        ask.server.store.rename(known.id, ask.text("title", 500))
+    if "pinned" in ask.body:
+        ask.server.store.pin(known.id, ask.body["pinned"] is True)
+    return row(ask.server, ask.session())
+
+
+def delete(ask: Ask) -> dict[str, Any]:
+    known = ask.session()
+    if ask.server.live.running(known.id):
+        raise Busy("A turn of this session runs. Stop it before you delete it.")
+    ask.server.live.forget(known.id)
+    ask.server.store.delete(known.id)
+    return {}
+
+
+def event(ask: Ask) -> dict[str, Any]:
+    known, seq = ask.session(), int(ask.path["seq"])
+    found = ask.server.store.read(known.id, seq - 1, 1)
+    if not found or found[0].seq != seq:
+        raise Refusal(404, "There is no such event. Load the session again.")
+    return {"seq": seq, "at": found[0].at, "type": found[0].type, "data": found[0].data}
+
+
+def task(ask: Ask) -> Response:
+    known, text = ask.session(), ask.text("text", LARGEST_TASK)
+    if not text.strip():
+        raise UserError("The task is empty. Say what you want.")
+    ask.server.live.start(known.id, ask.server.settings_for(ask.person, known.id), text)
+    return JSONResponse({}, 202)
+
+
+def stop(ask: Ask) -> Response:
+    ask.server.live.stop(ask.session().id)
+    return JSONResponse({}, 202)
+
+
+def decide(ask: Ask) -> dict[str, Any]:
+    known, approval, usd = ask.session(), ask.path["approval"], ask.body.get("session_usd")
+    decision = ask.text("decision", 20)
+    if decision not in ("approve", "refuse"):
+        raise Refusal(422, "The decision is neither approve nor refuse. Send one of them.")
+    if usd is not None and (isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < 1e9):
+        raise Refusal(422, "session_usd is no amount of dollars. Send a number of 0 or more.")
+    reason = ask.text("reason", 2_000, "")
+
+    def answer(session: Session) -> None:
+        if decision == "approve":
+            session.approve(approval, None if usd is None else float(usd))
+        else:
+            session.refuse(approval, reason)
+
+    ask.server.live.decide(known.id, approval, answer)
+    return {}
+
+
+def export(ask: Ask) -> Response:
+    known, format = ask.session(), ask.query.get("format", "md")
+    if format not in EXPORTS:
+        raise Refusal(422, f"There is no format '{format[:20]}'. Choose one of {', '.join(EXPORTS)}.")
+    method, kind = EXPORTS[format]
+    text = getattr(ask.server.store, method)(known.id)
+    return attachment(text.encode(), f"{known.id}.{format}", kind)
+
+
+def attachment(data: bytes, name: str, kind: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
+    return Response(data, media_type=kind, headers=headers)

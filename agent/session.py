@@ -29,6 +29,7 @@ from agent.loop.given import Given
 from agent.models.errors import Cancelled, ModelError
 from agent.models.resolve import Choice, resolve
 from agent.policy import Budget, Gate, Mode
+from agent.sandbox.jail import SandboxJail
 from agent.sandbox.open import Sandbox, SandboxGone, open_sandbox
 from agent.settings import Settings
 from agent.skills import Skill, Skills
@@ -111,6 +112,7 @@ class Session:
             offline=settings.offline,
             hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
             cancel=self.cancel_flag,
+            jail=SandboxJail(settings),
         )
         self.tools = {**toolbox.load(), **know_how.skill_tools(self.skills, self.use_skill)}
         self.bridge = Bridge(

@@ -4,11 +4,12 @@ Set by whoever calls the tool, for the duration of the call and its thread; a to
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 
 class ToolError(Exception):
@@ -19,6 +20,61 @@ class Cancelled(ToolError):
     """The person stopped the run while the tool worked."""
 
 
+Line = Callable[[str], None]
+End = Literal["exited", "timeout", "cancelled", "lost"]  # lost: the sandbox went away under it
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program in the jail ended: its exit code, when there is one, and the last lines it printed."""
+
+    end: End
+    exit_code: int | None
+    seconds: float
+    output: str
+
+    @property
+    def ok(self) -> bool:
+        return self.end == "exited" and self.exit_code == 0
+
+
+@dataclass(frozen=True)
+class Detached:
+    """A command of this host that runs a program in the jail, with what it needs in its environment."""
+
+    command: list[str]
+    env: dict[str, str]
+    secrets: dict[str, str] = field(repr=False)
+
+
+class Jail(Protocol):
+    """Where a program runs that nobody has vouched for. It works in `folder` of this host and keeps what it writes
+    there, may read `reads` (files or folders, also some within the folder, which it then cannot change), each at its
+    own path, and sees nothing else of this host and no secret. A command's `sys.executable` is the jail's Python."""
+
+    def run(
+        self,
+        folder: Path,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+        reads: Sequence[Path] = (),
+        line: Line = lambda text: None,
+        grace: float = 10,
+    ) -> Ended:
+        """Run it to its end; `line` gets each line at once. At `timeout` seconds, or when the call is cancelled, it is
+        asked to stop and killed after `grace`."""
+        ...
+
+    def detached(
+        self, folder: Path, command: Sequence[str], *, env: Mapping[str, str], reads: Sequence[Path]
+    ) -> Detached:
+        """The same for a job that outlives this process: what to start on this host. It prints what the
+        program prints and ends with its exit code, or 125 when the sandbox was lost; a TERM is passed on."""
+        ...
+
+
 @dataclass
 class Context:
     home: Path = field(default_factory=lambda: Path("~/.modelsmith").expanduser())
@@ -26,6 +82,7 @@ class Context:
     offline: bool = False
     hf_token: str | None = field(default=None, repr=False)
     cancel: threading.Event = field(default_factory=threading.Event)
+    jail: Jail | None = None  # None: such programs cannot be run here
     progress: Callable[[float | None, str], None] = lambda done, text: None  # done: 0 to 1, None: unknown
 
     def check(self) -> None:

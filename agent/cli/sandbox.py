@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
@@ -25,6 +26,8 @@ def add(commands: Any) -> None:
 
     verb = verbs.add_parser("demo", help="run a few cells, commands and files in a sandbox and print what happens")
     verb.set_defaults(run=demo)
+
+    add_run(verbs)
 
     verb = verbs.add_parser("template", help="print the E2B cloud template with our training packages")
     verb.add_argument("--build", action="store_true", help="build it in the account of E2B_API_KEY")
@@ -66,6 +69,29 @@ def add_serve(verbs: Any) -> None:
     )
     verb.add_argument("--tell-fd", type=int, help=argparse.SUPPRESS)  # where to write a line once it answers
     verb.set_defaults(run=serve)
+
+
+def add_run(verbs: Any) -> None:
+    verb = verbs.add_parser(
+        "run",
+        help="run a program in a sandbox that has one folder of this machine",
+        description="Runs COMMAND in a new sandbox where FOLDER and what --read names lie at their own paths, prints "
+        "what it prints, and ends with its exit code: 124 at the time limit, 125 when the sandbox was lost.",
+    )
+    verb.add_argument("folder", metavar="FOLDER", type=Path, help="where it works; it may write there")
+    verb.add_argument("--read", metavar="PATH", type=Path, action="append", default=[], help="what it may read too")
+    verb.add_argument("--env", metavar="NAME=VALUE", type=variable, action="append", default=[])
+    verb.add_argument("--seconds", type=positive, default=7 * 86400.0, help="stop it after so long (default: a week)")
+    verb.add_argument("--grace", metavar="SECONDS", type=positive, default=600.0, help="between TERM and the kill")
+    verb.add_argument("command", metavar="COMMAND", nargs="+", help="after `--`")
+    verb.set_defaults(run=run_program)
+
+
+def variable(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"'{text}' is no NAME=VALUE")
+    return name, value
 
 
 def port(text: str) -> int:
@@ -149,6 +175,30 @@ def demo(args: argparse.Namespace) -> int:
         print(f"error: {gone}", file=sys.stderr)
         return 1
     return 0
+
+
+def run_program(args: argparse.Namespace) -> int:
+    import signal
+    import threading
+
+    from agent.sandbox.jail import SandboxJail
+    from agent.settings import load_settings
+    from tools.context import ToolError
+
+    cancel = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: cancel.set())
+    try:
+        ended = SandboxJail(load_settings()).run(
+            args.folder, args.command, timeout=args.seconds, env=dict(args.env), reads=args.read,
+            line=lambda text: print(text, flush=True), grace=args.grace, cancel=cancel,
+        )  # fmt: skip
+    except (ToolError, OSError) as error:
+        raise UserError(str(error)) from None
+    if ended.end == "lost":
+        print(f"error: {ended.output.rpartition(chr(10))[2]}", file=sys.stderr)
+    other = {"timeout": 124, "lost": 125}
+    return other.get(ended.end, 130 if ended.exit_code is None else ended.exit_code)
 
 
 def template(args: argparse.Namespace) -> int:

@@ -173,11 +173,17 @@ def execute(tool: "Tool", arguments: dict[str, Any], settings: "Settings", as_js
 
 
 def context(settings: "Settings", cancel: threading.Event) -> "Context":
+    from agent.sandbox.jail import SandboxJail
     from tools.context import Context
 
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     return Context(
-        home=settings.home, offline=settings.offline, hf_token=token, cancel=cancel, progress=Progress().show
+        home=settings.home,
+        offline=settings.offline,
+        hf_token=token,
+        cancel=cancel,
+        jail=SandboxJail(settings),
+        progress=Progress().show,
     )
 
 

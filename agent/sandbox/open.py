@@ -68,21 +68,24 @@ def open_sandbox(
     sandbox_id: str | None = None,
     metadata: dict[str, str] | None = None,
     envs: dict[str, str] | None = None,
+    template: str | None = None,
+    lifetime: int | None = None,
 ) -> "Sandbox":
     """A new sandbox, or the living one of that id. A dead id raises `SandboxGone`; nothing is replaced silently."""
     where = place(settings)
-    options = {"timeout": settings.sandbox_timeout, **where.options}
+    lifetime = lifetime or settings.sandbox_timeout
+    options = {"timeout": lifetime, **where.options}
     try:
         with reaching(where):
             if sandbox_id:
                 remote = Remote.connect(sandbox_id, **options)
             else:
-                remote = Remote.create(where.template, metadata=metadata, envs=envs, **options)
+                remote = Remote.create(template or where.template, metadata=metadata, envs=envs, **options)
     except SandboxException as error:
         if sandbox_id:
             raise SandboxGone(f"Sandbox {sandbox_id} cannot be reached: {error}") from None
         raise UserError(f"No sandbox could be opened ({where.name}): {error}.") from None
-    return Sandbox(remote, where, settings.sandbox_timeout)
+    return Sandbox(remote, where, lifetime)
 
 
 class Sandbox:

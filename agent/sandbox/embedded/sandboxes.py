@@ -25,6 +25,7 @@ from .config import Config
 from .egress import Egress
 from .guest.wire import HttpError
 from .jail import Jail, Plan
+from .lending import MARK, Lending
 from .metrics import Metrics
 from .rules import Rules
 from .watch import Watch
@@ -67,6 +68,7 @@ class Record:
     public_ports: bool = True
     network: dict[str, Any] = field(default_factory=dict)
     memory_lost: bool = False
+    lent: dict[str, Any] | None = None  # a Lending
 
 
 class Sandbox:
@@ -81,6 +83,10 @@ class Sandbox:
     @property
     def running(self) -> bool:
         return self.record.state == "running" and self.jail is not None
+
+    @property
+    def lending(self) -> Lending:
+        return Lending.from_json(self.record.lent or {})
 
     def save(self) -> None:
         file = self.folder / "sandbox.json"
@@ -167,7 +173,9 @@ class Sandboxes:
 
     async def claim(self, record: Record) -> Sandbox:
         """A warm sandbox made to fit the record, or a new one."""
-        while self.warm:
+        if record.template.startswith(MARK):
+            record.lent = self.lent(record.template)
+        while self.warm and record.lent is None:
             sandbox = self.warm.popleft()
             if not sandbox.running:
                 continue
@@ -185,6 +193,16 @@ class Sandboxes:
         sandbox.save()
         return sandbox
 
+    def lent(self, name: str) -> dict[str, Any]:
+        lending = Lending.take(self.config.root, name)
+        if lending is None:
+            raise HttpError(404, f"Template {name} was not found")
+        taken = {path for sandbox in self.all.values() for path in sandbox.lending.writable()}
+        for path in lending.writable():
+            if any(path.is_relative_to(one) or one.is_relative_to(path) for one in taken):
+                raise HttpError(409, f"{path} is in another sandbox's hands")
+        return lending.to_json()
+
     async def boot(self, record: Record) -> Sandbox:
         folder = self.folder / record.id
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -193,16 +211,18 @@ class Sandboxes:
         return sandbox
 
     async def start_jail(self, sandbox: Sandbox) -> None:
-        record = sandbox.record
+        record, lending = sandbox.record, sandbox.lending
+        if record.uid is not None:
+            await asyncio.to_thread(lending.own, record.uid, record.uid)
         proxy = self.sockets / f"{record.id}.proxy"
         await sandbox.egress.listen(proxy, record.uid)
         plan = Plan(
             name=f"{self.config.mark}-{record.id}",
             folder=sandbox.folder,
             python=self.config.python,
-            limits=self.config.limits,
+            limits=lending.limited(self.config.limits),
             proxy_socket=proxy,
-            shares=self.config.shares,
+            shares=[*self.config.shares, *lending.shares],
             uid=record.uid,
         )
         guest_config = {"python": str(self.config.python), "envs": pip_environment()}
@@ -345,6 +365,8 @@ class Sandboxes:
         if jail:
             self.watch_over.remove(jail.cage)
             await jail.kill()
+            if sandbox.record.uid is not None:
+                await asyncio.to_thread(sandbox.lending.own, os.geteuid(), os.getegid())
         await sandbox.egress.close()
 
     async def end(self, sandbox: Sandbox) -> None:

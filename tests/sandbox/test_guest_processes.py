@@ -288,9 +288,9 @@ def test_a_terminal_has_a_size_that_can_change(server: Server, pty: Pty) -> None
     seen = bytearray()
     reader = threading.Thread(target=lambda: consume(handle, seen))
     reader.start()
-    pty.send_stdin(handle.pid, b"stty size; tty > name; echo $TERM > term; trap 'stty size > resized' WINCH\n")
+    pty.send_stdin(handle.pid, b"stty size; tty > name; trap 'stty size > resized' WINCH; echo $TERM > term\n")
     wait_for(lambda: b"30 100" in seen)
-    wait_for((server.home / "term").exists)
+    wait_for(lambda: written(server.home / "term"))  # last, so the trap is set: a signal before it would be lost
     pty.resize(handle.pid, PtySize(rows=40, cols=120))
     pty.send_stdin(handle.pid, b"\n")
     wait_for(lambda: written(server.home / "resized"))

@@ -61,6 +61,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "spent?": NULLABLE,
         "needs_approval?": bool,
         "limit?": bool,
+        "doubt?": bool,
         "grant?": (dict, type(None)),
         "card?": dict,
         "result?": JSON,
@@ -85,7 +86,8 @@ FIELDS: dict[str, dict[str, Any]] = {
 TYPES = frozenset(FIELDS)
 STREAMED = frozenset({"thought", "code", "output", "answer"})
 # "waiting" is for a person's approval, "idle" between two turns; the last five are ends.
-STATES = ("idle", "running", "waiting", "succeeded", "failed", "cancelled", "limit", "lost")
+ENDS = ("succeeded", "failed", "cancelled", "limit", "lost")
+STATES = ("idle", "running", "waiting", *ENDS)
 
 INTERVAL = 0.1
 LARGEST_PIECE = 65_536

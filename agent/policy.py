@@ -1,9 +1,10 @@
 """One gate for everything that spends, publishes, deletes or leaves the machine, whoever asks.
 
 Pure: no clock, no disk, no person. Money is reserved when an act is allowed and settled when its cost is known; what
-was reserved and never settled keeps counting, also after a resume. A request id is decided once: the same id again gets
-the same decision and the result of the first, never a second execution. One process runs a session (the store's claim),
-so one lock is enough. Not here: asking the person, storing the records, stopping what already runs.
+was reserved and never settled keeps counting, also after a resume. Money is counted over the whole session, steps and
+minutes over a turn. A request id is decided once: the same id again gets the same decision and the result of the first,
+never a second execution. One process runs a session (the store's claim), so one lock is enough. Not here: asking the
+person, storing the records, stopping what already runs.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
+
+IN_DOUBT = "the same call was begun before and nobody knows whether it was done; it may be done twice"
 
 
 class Risk(StrEnum):
@@ -33,7 +36,8 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Budget:
-    """None is no limit. Minutes are wall clock: a request's minutes are compared with what is left, never summed."""
+    """None is no limit. `max_usd` is for the session, the others are for each turn. Minutes are wall clock: a request's
+    minutes are compared with what is left, never summed."""
 
     max_usd: float | None = None
     max_minutes: float | None = None
@@ -109,7 +113,7 @@ class Gate:
     def __init__(self, mode: Mode, budget: Budget | None = None, offline: bool = False, attended: bool = True):
         self.mode, self.budget, self.offline, self.attended = Mode(mode), budget or Budget(), offline, attended
         self._lock = threading.Lock()
-        self._steps, self._minutes = 0, 0.0
+        self._steps, self._minutes, self._before = 0, 0.0, ""
         self._entries: dict[str, dict[str, Any]] = {}  # request id -> its latest record
         self._spent = self._held = 0  # millionths of a dollar, over all entries
         self._grants: dict[str, int] = {}  # kind of call -> what a person allowed for this session
@@ -168,15 +172,29 @@ class Gate:
             self._keep(entry | changes)
             return dict(self._entries[id])
 
+    def doubt(self, id: str, told: str) -> dict[str, Any]:
+        """The act was begun by an earlier request and nobody knows its end: this one did nothing. From now on only a
+        person lets the same call pass, until it was done."""
+        with self._lock:
+            entry = self._entry(id)
+            self._keep(entry | {"decision": "settled", "held": None, "spent": 0.0, "result": told, "doubt": True})
+            return dict(self._entries[id])
+
+    def new_turn(self, steps: int = 0, minutes: float = 0.0) -> None:
+        """A person's task begins a fresh count; going on with an interrupted one begins with what that had used."""
+        with self._lock:
+            self._steps, self._minutes = steps, minutes
+            self._before = ", counting what was done before the interruption" if steps or minutes else ""
+
     def progress(self, steps: int = 0, minutes: float = 0.0) -> str | None:
         """Counts steps and wall clock; says which limit is reached, if one is."""
         with self._lock:
             self._steps += steps
             self._minutes += minutes
             if self.budget.max_steps is not None and self._steps >= self.budget.max_steps:
-                return f"the limit of {self.budget.max_steps} steps is reached (--max-steps)"
+                return f"the limit of {self.budget.max_steps} steps is reached (--max-steps){self._before}"
             if self.budget.max_minutes is not None and self._minutes >= self.budget.max_minutes:
-                return f"the limit of {self.budget.max_minutes:g} minutes is reached (--max-minutes)"
+                return f"the limit of {self.budget.max_minutes:g} minutes is reached (--max-minutes){self._before}"
             return None
 
     def money(self) -> dict[str, float | None]:
@@ -227,11 +245,15 @@ class Gate:
         over = self._over(entry)
         if over:
             return entry | {"decision": "deny", "reason": over, "limit": True}
-        if self._granted(entry):
+        doubtful = self._doubtful(entry)
+        if not doubtful and self._granted(entry):
             return entry | {"decision": "allow", "reason": "allowed for this session", "held": self._worst(entry)}
         wanted = f"{request.what}{f' at {request.where}' if request.where else ''}, {_price(entry)}"
-        if self.mode is Mode.ASK and self.attended:
+        if self.attended and (doubtful or self.mode is Mode.ASK):
             return entry | {"decision": "ask", "reason": "a person decides", "card": self._card(request, entry)}
+        if doubtful:
+            reason = f"{wanted}: {IN_DOUBT}. Only a person may let it be tried again: go on with --ask at a terminal"
+            return entry | {"decision": "deny", "reason": reason, "needs_approval": True}
         if self.mode is Mode.ASK:
             reason = f"nobody is there to approve: {wanted} (--yes with --max-usd allows it)"
         elif _cap(entry) is None:
@@ -241,6 +263,12 @@ class Gate:
         else:
             return entry | {"decision": "allow", "reason": "--yes, within the budget", "held": self._worst(entry)}
         return entry | {"decision": "deny", "reason": reason, "needs_approval": True}
+
+    def _doubtful(self, entry: dict[str, Any]) -> bool:
+        """Whether the last that is known of this very call is that nobody knows whether it was done."""
+        same = [e for e in self._entries.values() if e["fingerprint"] == entry["fingerprint"]]
+        ended = [e for e in same if e["decision"] == "settled" and (e["spent"] != 0 or e.get("result") is not None)]
+        return bool(ended) and bool(ended[-1].get("doubt"))
 
     def _over(self, entry: dict[str, Any]) -> str | None:
         left, cap, minutes = self._left(), _cap(entry), entry["minutes"]
@@ -284,19 +312,12 @@ class Gate:
 
     def _card(self, request: Request, entry: dict[str, Any]) -> dict[str, Any]:
         left = self._left()
-        return {
-            "id": request.id,
-            "tool": request.tool,
-            "risk": str(request.risk),
-            "what": request.what,
-            "where": request.where,
+        shown = ("id", "tool", "risk", "what", "where", "usd", "usd_max", "minutes", "origin")
+        return {name: entry[name] for name in shown} | {
             "price": _price(entry),
-            "usd": request.usd,
-            "usd_max": request.usd_max,
-            "minutes": request.minutes,
             "left_usd": None if left is None else left / 1e6,
             "arguments": request.arguments,
-            "origin": request.origin,
+            "note": f"Careful: {IN_DOUBT}." if self._doubtful(entry) else "",
         }
 
 

@@ -63,6 +63,7 @@ class Session:
         self.sandbox_id: str | None = None
         self.unseen: set[str] = set()  # acts of an interrupted step
         self.notes: list[str] = []  # what the model must be told with the next task
+        self.used = {"steps": 0, "minutes": 0.0}  # by an interrupted turn that the next one goes on with
         self.turn_lock = threading.Lock()
         self.events = Coalescer(self.store_events, store.redactor)
         self.choice = choice
@@ -204,6 +205,8 @@ class Session:
             known = {place: str(path) for place, path in self.given.inside.items()}
             self.emit("state", {"state": "running", "detail": {"files": known}})
             self.emit("task", {"text": task, "files": taken})
+            self.gate.new_turn(**self.used)
+            self.used = {"steps": 0, "minutes": 0.0}
             started = time.monotonic()
             clock = self.start_clock()
             try:
@@ -331,7 +334,7 @@ class Session:
 
     def recall(self) -> None:
         """Rebuild what only this process knows from the events."""
-        found = recall.recall(self.store.all(self.id), self.agent.logger)
+        found = recall.recall(self.store.all(self.id), self.agent.logger, self.lease.inherited)
         self.agent.memory.steps, self.given.inside, self.sandbox_id = found.steps, found.files, found.sandbox_id
         self.agent.steps_done = found.last_step
         self.unseen = found.unseen if found.interrupted else set()
@@ -339,8 +342,10 @@ class Session:
         self.gate = Gate.from_state({"records": found.records}, old.mode, old.budget, old.offline, old.attended)
         self.bridge.gate = self.gate
         self.notes += found.notes()
+        self.used = {"steps": found.steps_used, "minutes": found.minutes_used}
         if found.interrupted:
-            self.emit("state", {"state": "lost", "reason": "the agent was stopped in the middle of a turn"})
+            why = "the agent was stopped in the middle of a turn"
+            self.emit("state", {"state": "lost", "reason": why, "detail": {"used": self.used}})
 
 
 def choose_model(settings: Settings) -> Choice:

@@ -192,6 +192,41 @@ def test_minutes_are_compared_with_what_is_left_and_steps_are_counted():
     assert "--max-minutes" in Gate(Mode.YES, Budget(max_minutes=1)).progress(minutes=1)
 
 
+def test_each_turn_has_its_own_steps_and_minutes_but_what_an_interrupted_one_used_is_counted():
+    gate = Gate(Mode.YES, Budget(max_minutes=10, max_steps=3))
+    assert "--max-steps" in gate.progress(steps=3)
+    gate.new_turn()
+    assert gate.progress(steps=2) is None
+    gate.new_turn(steps=2, minutes=9)
+    assert isinstance(gate.decide(call("a", usd=0.0, minutes=1)), Allow)
+    assert gate.decide(call("b", usd=0.0, minutes=2)).limit
+    assert "counting what was done before the interruption" in gate.progress(steps=1)
+    gate.new_turn()
+    assert gate.progress() is None
+
+
+@pytest.mark.parametrize("risk", ["paid", "publish", "destructive"])
+@pytest.mark.parametrize("mode", [Mode.YES, Mode.ASK])
+def test_a_call_in_doubt_passes_only_with_a_persons_yes_also_after_a_resume(risk, mode):
+    budget = Budget(max_usd=100)
+    gate = Gate(Mode.YES, budget)
+    records = [gate.decide(call("a", risk)).record, gate.decide(call("b", risk)).record]
+    records.append(gate.doubt("b", "begun, and nobody knows"))
+    again = Gate.from_state({"records": json.loads(json.dumps(records))}, mode, budget, attended=True)
+    assert again.money()["held"] == (1 if risk == "paid" else 0), "the first one's reservation alone"
+    asked = again.decide(call("c", risk))
+    assert isinstance(asked, Ask) and "may be done twice" in asked.card["note"]
+    assert again.decide(call("d", risk, arguments={"a": 2})) is not None
+    alone = Gate.from_state({"records": records}, mode, budget, attended=False).decide(call("c", risk))
+    assert isinstance(alone, Deny) and alone.needs_approval and "nobody knows whether it was done" in alone.reason
+    again.refuse("c")
+    assert isinstance(again.decide(call("e", risk)), Ask), "a no settles nothing"
+    assert again.approve("e", session_usd=50).execute
+    assert isinstance(again.decide(call("f", risk)), Ask), "not even a yes for the session covers it before it was done"
+    again.settle("e", 1.0, {"ok": True})
+    assert isinstance(again.decide(call("g", risk)), Allow)
+
+
 def test_a_resumed_gate_knows_money_answers_and_what_never_reported_back():
     gate = Gate(Mode.ASK, Budget(max_usd=10))
     log = [gate.decide(call(name)).record for name in "abcd"]

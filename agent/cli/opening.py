@@ -22,8 +22,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="SPEC", help="auto, recipes, a URL, ollama/NAME, hf/ORG/NAME, …")
     parser.add_argument("--sandbox", choices=SANDBOXES, help="where code runs (default: auto)")
     add_policy_flags(parser)
-    parser.add_argument("--max-minutes", type=positive, metavar="N", help="end after so long")
-    parser.add_argument("--max-steps", type=count, metavar="N", help="end after so many steps")
+    parser.add_argument("--max-minutes", type=positive, metavar="N", help="end the turn after so long")
+    parser.add_argument("--max-steps", type=count, metavar="N", help="end the turn after so many steps")
 
 
 def add_policy_flags(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
         mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=help)
     parser.set_defaults(mode="ask")
     parser.add_argument("--offline", action="store_true", default=None, help="nothing leaves this machine")
-    parser.add_argument("--max-usd", type=amount, metavar="USD", help="never spend more than this")
+    parser.add_argument("--max-usd", type=amount, metavar="USD", help="never spend more than this in the session")
 
 
 def amount(text: str) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.cli.question import ask
 from agent.cli.view import View
-from agent.events import Event
+from agent.events import ENDS, Event
 
 if TYPE_CHECKING:
     from agent.session import Outcome, Session
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 CANCELLED = 130
 TWICE = 2.0  # seconds
-ENDS = ("succeeded", "failed", "cancelled", "limit", "lost")
 
 
 class Screen:

@@ -202,17 +202,18 @@ class Bridge:
         return result
 
     def not_again(self, request: Request, slot: Slot) -> Any:
-        """This request does nothing and costs nothing. An unknown outcome is told once: who asks again, may."""
+        """This request does nothing and costs nothing. With an unknown outcome, trying again needs a person's yes."""
         if slot.state == "running":
             self.emit("approval", self.gate.settle(request.id, 0.0))
             raise ToolError(f"{request.tool} is under way with these very arguments. Wait for that call's result.")
         unknown = (
             f"{request.tool} was begun before with these arguments and its outcome is not known. "
-            "Look whether it happened before you do anything like it again."
+            "Look whether it happened. The same call again needs the person's yes."
         )
-        self.emit("approval", self.gate.settle(request.id, 0.0, slot.result or unknown))
         if slot.state != "done":
+            self.emit("approval", self.gate.doubt(request.id, unknown))
             raise ToolError(unknown)
+        self.emit("approval", self.gate.settle(request.id, 0.0, slot.result))
         return slot.result
 
     def run(self, number: str, tool: Tool, arguments: dict[str, Any]) -> Any:

@@ -1,4 +1,5 @@
-"""What a resumed session starts from, out of its events: memory, sandbox, files, the gate's records."""
+"""What a resumed session starts from, out of its events: memory, sandbox, files, the gate's records, and what an
+interrupted turn had used of its steps and minutes, for whoever goes on with it."""
 
 import time
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from smolagents.memory import ActionStep, TaskStep
 from smolagents.monitoring import AgentLogger, Timing
 from smolagents.utils import AgentError
 
-from agent.events import Event
+from agent.events import ENDS, Event
 from agent.loop.context import as_task
 
 INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
@@ -27,6 +28,8 @@ class Recalled:
     unseen: set[str] = field(default_factory=set)  # acts that ended in a step whose end the model never got to see
     state: str = "idle"
     reason: str = ""
+    steps_used: int = 0  # by a turn that was interrupted, and by those before that it went on with
+    minutes_used: float = 0.0
 
     @property
     def interrupted(self) -> bool:
@@ -52,10 +55,14 @@ def kept(step: ActionStep) -> dict[str, Any]:
     }
 
 
-def recall(events: Iterable[Event], logger: AgentLogger) -> Recalled:
+def recall(events: Iterable[Event], logger: AgentLogger, alive_until: float = 0.0) -> Recalled:
+    """`alive_until`: when the process that ran it was last alive, as far as that is known; its last cell may have said
+    nothing for long."""
     found = Recalled()
+    clock = Clock()
     for event in events:
         found.last_step = max(found.last_step, event.data.get("step") or 0)
+        clock.see(event, found.last_step)
         if event.type == "task":
             found.steps.append(TaskStep(task=as_task(event.data["text"])))
         elif event.type == "approval":
@@ -70,7 +77,33 @@ def recall(events: Iterable[Event], logger: AgentLogger) -> Recalled:
             found.sandbox_id = detail.get("sandbox", found.sandbox_id)
             found.files |= {inside: Path(outside) for inside, outside in (detail.get("files") or {}).items()}
     found.files = {inside: outside for inside, outside in found.files.items() if outside.is_file()}
+    found.steps_used, found.minutes_used = clock.used(alive_until if found.interrupted else 0.0)
     return found
+
+
+class Clock:
+    """Counts the turn that runs; one that was lost is counted into the next."""
+
+    def __init__(self) -> None:
+        self.steps, self.minutes = 0, 0.0  # of interrupted turns
+        self.began_at: float | None = None
+        self.began_step = self.last_step = 0
+        self.last_at = 0.0
+
+    def see(self, event: Event, last_step: int) -> None:
+        if event.type == "state" and event.data["state"] in ENDS:
+            used = (event.data.get("detail") or {}).get("used")
+            self.steps, self.minutes = (used["steps"], used["minutes"]) if used else (0, 0.0)
+            self.began_at = None
+        if event.type == "task":
+            self.began_at, self.began_step = event.at, last_step
+        self.last_at, self.last_step = event.at, last_step
+
+    def used(self, until: float) -> tuple[int, float]:
+        if self.began_at is None:
+            return self.steps, self.minutes
+        seconds = max(self.last_at, until) - self.began_at
+        return self.steps + self.last_step - self.began_step, self.minutes + max(0.0, seconds) / 60
 
 
 def again(told: dict[str, Any], number: int, logger: AgentLogger) -> ActionStep:

@@ -71,10 +71,12 @@ def _alive(process: _Process, token: str) -> bool | None:
 
 
 class Lease:
-    """The exclusive right to run a session, until released. Use it as a context manager."""
+    """The exclusive right to run a session, until released. Use it as a context manager.
 
-    def __init__(self, database: Database, session: str, token: str):
-        self.session, self.token, self.released = session, token, False
+    `inherited`: when the process whose death left it was last alive, within some seconds; 0 if it was given back."""
+
+    def __init__(self, database: Database, session: str, token: str, inherited: float):
+        self.session, self.token, self.inherited, self.released = session, token, inherited, False
         self._database = database
 
     def held(self) -> bool:
@@ -108,12 +110,13 @@ def claim(database: Database, session: str) -> Lease:
         holder = running_in(connection, session)
         if holder is not None:
             raise Claimed(f"Session {session} is being run by process {holder}. Stop it there, or wait for its end.")
+        row = connection.execute("SELECT beat FROM leases WHERE session=?", (session,)).fetchone()
         connection.execute(
             "INSERT OR REPLACE INTO leases VALUES(?, ?, ?, ?, ?, ?)",
             (session, token, me.place, me.pid, me.born, time.time()),
         )
         _live.add(token)
-    return Lease(database, session, token)
+    return Lease(database, session, token, row[0] if row else 0.0)
 
 
 def running_in(connection: sqlite3.Connection, session: str) -> int | None:

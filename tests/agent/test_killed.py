@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from agent.policy import Mode
+from agent.session import Session
+from agent.settings import load_settings
 from agent.store import Store
 
 from . import runner
@@ -165,6 +168,32 @@ def test_killed_after_a_paid_act_and_before_the_model_saw_it_the_result_is_given
         assert again.end() == 0
         acts = (own_home / "acts.log").read_text().splitlines()
         assert acts == ["buy gpu", "buy gpu"]  # the second was asked for by a model that knew of the first
+
+
+def test_who_goes_on_after_a_kill_has_only_the_steps_and_minutes_that_were_left(own_home: Path) -> None:
+    def answer(messages: list[dict[str, Any]]) -> str:
+        number = len(server.bodies)
+        return code(f"print('step', {number}, flush=True)\nimport time; time.sleep({60 if number == 3 else 0})")
+
+    with ScriptedServer(answer) as server:
+        agent = Agent(own_home, server)
+        until(lambda: any("step 3" in line["data"].get("text", "") for line in agent.acknowledged()))
+        agent.process.kill()
+        agent.process.join()
+        name = agent.acknowledged()[0]["session"]
+        settings = load_settings(home=str(own_home), sandbox="embedded", model=server.url, max_steps=5, max_minutes=10)
+        with Store.open(own_home) as store:
+            for _ in range(2):  # taking it up and leaving it again gives nothing back
+                session = Session.resume(settings, store, name, mode=Mode.YES, attended=False)
+                assert session.used["steps"] == 3 and 0 < session.used["minutes"] < 2
+                session.close()
+            session = Session.resume(settings, store, name, mode=Mode.YES, attended=False)
+            outcome = session.run("Go on.")
+            assert (outcome.state, len(server.bodies)) == ("limit", 5)
+            assert "counting what was done before the interruption" in outcome.reason
+            session.run("Once more, please.")
+            assert len(server.bodies) == 10, "a task of its own has all its steps"
+            session.close()
 
 
 def test_a_session_that_runs_elsewhere_cannot_be_taken(own_home: Path) -> None:

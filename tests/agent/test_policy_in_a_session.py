@@ -167,6 +167,32 @@ def test_an_act_that_broke_in_the_middle_keeps_its_reservation_and_is_told_as_un
     assert talking.session.gate.money()["held"] == 1.0
 
 
+BROKEN = "try:\n    buy_badly('gpu')\nexcept Exception as error:\n    print(error)"
+
+
+def test_an_act_in_doubt_is_told_once_and_ends_an_unattended_turn_when_it_is_wanted_again(talk: Talking) -> None:
+    talking = talk([code(BROKEN)] * 3, mode="yes", max_usd=5)
+    outcome = talking.run()
+    assert "its outcome is not known" in talking.server.last_word()
+    assert (outcome.exit_code, talking.acts()) == (4, ["buy_badly gpu"])
+    assert "buy gpu at shop.example" in outcome.reason and "nobody knows whether it was done" in outcome.reason
+    again = talking.resumed()
+    talking.server.answers.append(code(BROKEN))
+    assert again.run("Once more.").exit_code == 4 and again.acts() == ["buy_badly gpu"]
+    again.session.executor.cleanup()
+
+
+def test_an_act_in_doubt_is_done_again_when_a_person_says_so(talk: Talking) -> None:
+    talking = talk([code(BROKEN)] * 3 + ["Ok."], mode="yes", attended=True, max_usd=5)
+    turn = talking.start()
+    card = until(lambda: question(talking))
+    assert "may be done twice" in card["note"] and talking.acts() == ["buy_badly gpu"]
+    talking.session.approve(card["id"])
+    turn.join(20)
+    assert talking.outcomes[-1].state == "succeeded" and talking.acts() == ["buy_badly gpu"] * 2
+    assert talking.session.gate.money()["held"] == 2.0
+
+
 def test_what_was_spent_and_allowed_is_known_after_a_resume(talk: Talking) -> None:
     talking = talk([code("buy('gpu', usd=2.0)"), "Ok.", code("buy('cpu', usd=2.0)"), "Ok."], mode="yes", max_usd=3)
     talking.run()

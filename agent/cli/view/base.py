@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.cli.view.clean import clean, one_line, visible
-from agent.events import Event
+from agent.events import ENDS, Event
 
 CARD_LINES = 40  # of the arguments; a person may ask for the rest
-ENDS = ("succeeded", "failed", "cancelled", "limit", "lost")
 
 
 class View:
@@ -49,6 +48,8 @@ def card_lines(card: dict[str, Any], most: int = CARD_LINES) -> list[str]:
     left = card.get("left_usd")
     budget = "" if left is None else f", ${left:.2f} left in the budget"
     lines.append(f"{one_line(card.get('tool'))} ({one_line(card.get('risk'))}), {one_line(card.get('price'))}{budget}")
+    if card.get("note"):
+        lines.append(one_line(card["note"]))
     if card.get("minutes") is not None:
         lines.append(f"up to {card['minutes']:g} minutes")
     if card.get("origin") not in (None, "model"):

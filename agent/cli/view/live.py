@@ -25,7 +25,7 @@ from agent.cli.view.clean import clean, one_line
 from agent.cli.view.events import Answer
 from agent.cli.view.lines import Lines
 from agent.cli.view.tally import Tally
-from agent.events import STREAMED, Event
+from agent.events import ENDS, STREAMED, Event
 
 LONGEST = {"thought": 100_000, "code": 20_000, "output": 2_000}  # characters of a line
 MOST_LINES = 2_000  # of one step's output
@@ -215,7 +215,7 @@ class LiveView(base.View):
 
     def _show_state(self, data: dict[str, Any], at: float) -> None:
         line = base.state_line(data, self._said)
-        if data["state"] in base.ENDS:
+        if data["state"] in ENDS:
             self.flush()
             self._calls.clear()
         if line:

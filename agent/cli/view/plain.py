@@ -11,7 +11,7 @@ from agent.cli.view import base
 from agent.cli.view.clean import clean, one_line
 from agent.cli.view.events import Answer
 from agent.cli.view.lines import Lines
-from agent.events import STREAMED, Event
+from agent.events import ENDS, STREAMED, Event
 
 INDENT = "  "
 LONGEST = 1 << 40  # a file takes lines of any length
@@ -34,7 +34,7 @@ class PlainView(base.View):
         else:
             if event.type in ("task", "state", "error"):
                 self._end_streams()
-            if event.type == "state" and data["state"] in base.ENDS:
+            if event.type == "state" and data["state"] in ENDS:
                 self.flush()
             if lines := self._lines(event):
                 self._heading = ""

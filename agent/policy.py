@@ -186,6 +186,11 @@ class Gate:
             self._steps, self._minutes = steps, minutes
             self._before = ", counting what was done before the interruption" if steps or minutes else ""
 
+    def used(self) -> dict[str, Any]:
+        """By this turn so far."""
+        with self._lock:
+            return {"steps": self._steps, "minutes": self._minutes}
+
     def progress(self, steps: int = 0, minutes: float = 0.0) -> str | None:
         """Counts steps and wall clock; says which limit is reached, if one is."""
         with self._lock:

@@ -63,7 +63,7 @@ class Session:
         self.sandbox_id: str | None = None
         self.unseen: set[str] = set()  # acts of an interrupted step
         self.notes: list[str] = []  # what the model must be told with the next task
-        self.used = {"steps": 0, "minutes": 0.0}  # by an interrupted turn that the next one goes on with
+        self.used: dict[str, Any] = {}  # steps and minutes of an interrupted turn that the next one goes on with
         self.turn_lock = threading.Lock()
         self.events = Coalescer(self.store_events, store.redactor)
         self.choice = choice
@@ -206,15 +206,15 @@ class Session:
             self.emit("state", {"state": "running", "detail": {"files": known}})
             self.emit("task", {"text": task, "files": taken})
             self.gate.new_turn(**self.used)
-            self.used = {"steps": 0, "minutes": 0.0}
+            self.used = {}
             started = time.monotonic()
             clock = self.start_clock()
             try:
-                outcome = self.finish(self.work(task))
+                outcome = self.work(task)
             finally:
                 clock.cancel()
                 self.gate.progress(minutes=(time.monotonic() - started) / 60)
-            return outcome
+            return self.finish(outcome)
 
     def work(self, task: str) -> Outcome:
         """The turn itself; every way it can end becomes an Outcome."""
@@ -246,7 +246,11 @@ class Session:
             kind = "limit" if outcome.state == "limit" else "turn"
             self.emit("error", {"text": outcome.reason, "kind": kind, "fatal": True})
             self.notes.append(recall.UNFINISHED.format(state=outcome.state, reason=outcome.reason))
-        self.emit("state", {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code})
+        told: dict[str, Any] = {"state": outcome.state, "reason": outcome.reason, "exit_code": outcome.exit_code}
+        if outcome.state == "lost":
+            self.used = self.gate.used()
+            told["detail"] = {"used": self.used}
+        self.emit("state", told)
         self.events.flush()
         return outcome
 

@@ -29,3 +29,9 @@ class ApprovalNeeded(TurnEnded):
 
 class TurnFailed(TurnEnded):
     """The model or the sandbox gave up for good."""
+
+
+class TurnLost(TurnEnded):
+    """The turn's outcome cannot be known."""
+
+    state = "lost"

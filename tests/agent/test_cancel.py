@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from agent.loop.endings import TurnLost
+
 from . import host_tools
 from .conftest import Talking
 from .scripted_server import Fault, code
@@ -166,3 +168,19 @@ def test_the_model_is_told_that_its_step_was_stopped(talk: Talking) -> None:
     cancelled(talking, lambda: "on" in talking.text("output"))
     goes_on(talking)
     assert "stopped in the middle" in talking.server.last_word()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_turn_that_was_lost_has_only_the_rest_of_its_steps(talk: Talking, elsewhere: bool) -> None:
+    naps = iter([0, 60])
+    talking = talk(
+        lambda messages: code(f"print('at it', flush=True); import time; time.sleep({next(naps, 0)})"), max_steps=4
+    )
+    turn = talking.start()
+    until(lambda: talking.text("output").count("at it") == 2)
+    talking.session.stop(TurnLost("the server was stopped"))
+    turn.join(20)
+    assert talking.outcomes[-1].state == "lost"
+    again = talking.resumed() if elsewhere else talking
+    assert again.run("Go on.").state == "limit" and len(talking.server.bodies) == 4
+    again.session.executor.cleanup()

@@ -59,7 +59,7 @@ class Session:
         self.id = lease.session
         self.cancel_flag = threading.Event()
         self.stopped_by: TurnEnded | None = None
-        self.given = Given(self.cwd)
+        self.given = Given(self.cwd, settings.confined)
         self.sandbox_id: str | None = None
         self.unseen: set[str] = set()  # acts of an interrupted step
         self.notes: list[str] = []  # what the model must be told with the next task
@@ -111,6 +111,7 @@ class Session:
             home=settings.home,
             folder=self.cwd,
             offline=settings.offline,
+            confined=settings.confined,
             hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
             cancel=self.cancel_flag,
             jail=SandboxJail(settings),

@@ -45,6 +45,8 @@ class Settings(BaseModel):
     home: Path
     model: str = "auto"
     offline: bool = False
+    confined: bool = False  # sessions see no file of this machine but those of their own folder and home
+    upload_mb: Count = 200  # the largest file the page takes
 
     sandbox: Literal["auto", "embedded", "e2b"] = "auto"
     sandbox_home: Path | None = None  # whose embedded server is used; not said: that of `home`

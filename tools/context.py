@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 class ToolError(Exception):
@@ -80,6 +80,7 @@ class Context:
     home: Path = field(default_factory=lambda: Path("~/.modelsmith").expanduser())
     folder: Path = field(default_factory=Path.cwd)  # where relative local paths start
     offline: bool = False
+    confined: bool = False  # local files outside of `folder` and `home` are none of the caller's business
     hf_token: str | None = field(default=None, repr=False)
     cancel: threading.Event = field(default_factory=threading.Event)
     jail: Jail | None = None  # None: such programs cannot be run here
@@ -89,6 +90,33 @@ class Context:
         """Call between pieces of long work."""
         if self.cancel.is_set():
             raise Cancelled("The call was cancelled.")
+
+    def fence(self, value: Any) -> None:
+        """For a confined caller: refuse arguments that name what lies outside, as text at any depth."""
+        if not self.confined:
+            return
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                self.fence(name)
+                self.fence(inner)
+        elif isinstance(value, list | tuple):
+            for inner in value:
+                self.fence(inner)
+        elif isinstance(value, str) and self.outside(value):
+            raise ToolError(f"{value[:200]!r} lies outside of your folder. Upload the file, or name one of the Hub.")
+
+    def outside(self, text: str) -> bool:
+        """Whether a text, taken as a path, leads to something beyond the rooms of this caller."""
+        if len(text) > 4096 or "\n" in text:
+            return False
+        try:
+            written = Path(text.removeprefix("file://")).expanduser()
+            found = (self.folder / written).resolve()
+            if found.is_relative_to(self.folder.resolve()) or found.is_relative_to(self.home.resolve()):
+                return False
+            return found.exists() or written.is_absolute()
+        except (OSError, ValueError, RuntimeError):  # a NUL, no such home: no path of this machine
+            return text.startswith(("/", "~", "file:"))
 
 
 CURRENT: ContextVar[Context | None] = ContextVar("tool context", default=None)

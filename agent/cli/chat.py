@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.opening import add_run_flags, check_files, mode_of, open_screen, open_store, settings_of
 from agent.errors import UserError
+from agent.slash import commands
 
 if TYPE_CHECKING:
     from agent.cli.turn import Screen
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
 
 KEPT = 2_000  # lines of history
 MENTION = re.compile(r"(?<!\S)@(?:\"([^\"]+)\"|(\S+))")
-HELP = {
-    "help": "this list",
-    "new": "begin another session",
-    "model SPEC": "go on with another model; without SPEC: which one it is",
-    "file PATH": "give the next task this file; @PATH in the text does the same",
-    "sessions": "the last sessions",
-    "resume ID": "go on with that session",
-    "cost": "tokens and money of this session",
-    "quit": "leave; Ctrl-D does the same",
-}
 
 
 def add(commands: Any) -> None:
@@ -100,7 +91,7 @@ class Chat:
         name = word.removeprefix("/")
         if word in ("/quit", "/exit"):
             return False
-        known = [entry.split()[0] for entry in HELP]
+        known = [command.name for command in commands("terminal")]
         if word.startswith("/") and name in known:
             getattr(self, name)(rest.strip())
         elif word.startswith("/") and (near := difflib.get_close_matches(name, known, 1, 0.75)):
@@ -132,8 +123,8 @@ class Chat:
     # -- commands ----------------------------------------------------------------------------------------------------
 
     def help(self, rest: str) -> None:
-        for usage, what in HELP.items():
-            self.view.notice(f"  /{usage:<12} {what}")
+        for command in commands("terminal"):
+            self.view.notice(f"  /{command.usage:<12} {command.what}")
         self.view.notice("  /NAME …       everything else goes to the session, as the name of a skill")
 
     def new(self, rest: str) -> None:

@@ -20,10 +20,9 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     with open_store(settings) as store:
         from agent.ui.guard import Rules
-        from agent.ui.live import Live
         from agent.ui.people import Local
         from agent.ui.server import Server, serve
 
-        server = Server(settings, store, Local(), Live(store, settings.home))
+        server = Server.build(settings, store, Local())
         serve(server, Rules(), args.host, args.port, told=lambda url: print(f"The page is at {url}", flush=True))
     return 0

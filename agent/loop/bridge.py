@@ -113,6 +113,7 @@ class Bridge:
         size = len(json.dumps(arguments))
         if size > LARGEST_ARGUMENTS:
             raise ToolError(f"The arguments of {name} are {size} bytes, which is too large. Pass the path of a file.")
+        self.context.fence(arguments)
         checked = tool.check(arguments)
         called = {"id": number, "tool": name, "step": self.step}
         self.emit("tool_call", {**called, "arguments": shown(arguments), "origin": origin})

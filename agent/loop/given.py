@@ -12,10 +12,11 @@ LARGEST_NAMED = 200 * 1024 * 1024  # a larger file goes into the sandbox only wh
 
 
 class Given:
-    """`inside` maps a path in the sandbox to the file on the host. `cwd` is where the person stands."""
+    """`inside` maps a path in the sandbox to the file on the host. `cwd` is where the person stands; who is confined
+    gives nothing from outside of it by naming it."""
 
-    def __init__(self, cwd: Path):
-        self.cwd = cwd
+    def __init__(self, cwd: Path, confined: bool = False):
+        self.cwd, self.confined = cwd, confined
         self.inside: dict[str, Path] = {}
 
     def take(self, files: Sequence[Path], sandbox: Sandbox | None) -> list[str]:
@@ -42,6 +43,8 @@ class Given:
         paths = (self.cwd / Path(word).expanduser() for word in words if "." in word or "/" in word)
         known = {path.resolve() for path in given} | set(self.inside.values())
         found = {path.resolve(): path for path in paths if fits(path)}
+        if self.confined:
+            found = {real: path for real, path in found.items() if real.is_relative_to(self.cwd.resolve())}
         return [path for resolved, path in found.items() if resolved not in known]
 
     def settle(self, sandbox: Sandbox) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.errors import UserError
 
-from . import files
+from . import files, off
 from .find import Found, Problem, find
 from .rank import Ranking
 from .skill import INSIDE, Skill, tokens
@@ -30,8 +30,10 @@ class Skills:
 
     @classmethod
     def discover(cls, cwd: Path, home: Path) -> "Skills":
-        """Reads every folder anew; a session does it once."""
-        return cls(find(cwd, home))
+        """Reads every folder anew; a session does it once. Those that were switched off are left out."""
+        found, without = find(cwd, home), off.known(home)
+        found.skills = [skill for skill in found.skills if skill.name not in without]
+        return cls(found)
 
     @property
     def trusted(self) -> list[Skill]:

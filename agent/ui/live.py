@@ -141,6 +141,13 @@ class Live:
         if kept:
             kept[0].close()
 
+    def forget_warm(self) -> None:
+        """What sessions stand on has changed: each begins its next turn anew."""
+        with self.lock:
+            kept, self.warm = list(self.warm.values()), OrderedDict()
+        for session, _ in kept:
+            session.close()
+
     # -- over restarts -----------------------------------------------------------------------------------------------
 
     def write_down(self) -> None:
@@ -174,7 +181,4 @@ class Live:
         until = time.monotonic() + PATIENCE
         for turn in turns:
             turn.thread.join(max(0.0, until - time.monotonic()))
-        with self.lock:
-            for session, _ in self.warm.values():
-                session.close()
-            self.warm.clear()
+        self.forget_warm()

@@ -105,4 +105,4 @@ def settings_for(settings: Settings, person: Person, **changes: Any) -> Settings
     if not person.name:
         return settings.model_copy(update=changes)
     own = {"home": folder_of(settings, person), "sandbox_home": settings.sandbox_home or settings.home}
-    return settings.model_copy(update={**own, "hf_token": person.token, **changes})
+    return settings.model_copy(update={**own, "hf_token": person.token, "confined": True, **changes})

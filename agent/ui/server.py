@@ -19,9 +19,10 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from agent.errors import UserError
 from agent.settings import Settings
 from agent.store import Store, StoreError
-from agent.ui import assets, guard, people, sessions, stream
+from agent.ui import about, assets, files, guard, people, sessions, stream
 from agent.ui.live import Live
 from agent.ui.people import Door, Person
+from agent.ui.preferences import Preferences
 
 # What Gradio reads from the environment must not open what was not asked for here.
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SSR_MODE": "False", "GRADIO_ALLOWED_PATHS": ""}
@@ -38,15 +39,24 @@ class Server:
     store: Store
     door: Door
     live: Live
+    preferences: Preferences
+
+    @classmethod
+    def build(cls, settings: Settings, store: Store, door: Door) -> "Server":
+        return cls(settings, store, door, Live(store, settings.home), Preferences(settings))
 
     def routes(self) -> list[BaseRoute]:
         """Our own come before Gradio's."""
         socket = WebSocketRoute("/x/sessions/{id}/events", functools.partial(stream.follow, self))
-        parts = (sessions,)
+        parts = (sessions, files, about)
         return [*self.door.routes(), socket, *assets.routes(), *(one for part in parts for one in part.routes(self))]
 
     def settings_for(self, person: Person, id: str = "") -> Settings:
-        return people.settings_for(self.settings, person)
+        """What a person's sessions run by: theirs, and for one session its own model."""
+        changes = self.preferences.of(person)
+        if id and (spec := self.preferences.model_of(id)):
+            changes["model"] = spec
+        return people.settings_for(self.settings, person, **changes)
 
     def work_folder(self, person: Person) -> Path:
         """Where a person's sessions stand: here for the one of this machine, else in a folder of their own."""

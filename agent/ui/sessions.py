@@ -10,6 +10,7 @@ from agent.errors import UserError
 from agent.session import Session
 from agent.store import Session as Known
 from agent.ui.asking import Ask, Refusal, route
+from agent.ui.files import attachment, given
 from agent.ui.live import Busy
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def delete(ask: Ask) -> dict[str, Any]:
     if ask.server.live.running(known.id):
         raise Busy("A turn of this session runs. Stop it before you delete it.")
     ask.server.live.forget(known.id)
+    ask.server.preferences.set_model(known.id, None)
     ask.server.store.delete(known.id)
     return {}
 
@@ -95,7 +97,8 @@ def task(ask: Ask) -> Response:
     known, text = ask.session(), ask.text("text", LARGEST_TASK)
     if not text.strip():
         raise UserError("The task is empty. Say what you want.")
-    ask.server.live.start(known.id, ask.server.settings_for(ask.person, known.id), text)
+    files = given(known, ask.body.get("files", []))
+    ask.server.live.start(known.id, ask.server.settings_for(ask.person, known.id), text, files)
     return JSONResponse({}, 202)
 
 
@@ -130,8 +133,3 @@ def export(ask: Ask) -> Response:
     method, kind = EXPORTS[format]
     text = getattr(ask.server.store, method)(known.id)
     return attachment(text.encode(), f"{known.id}.{format}", kind)
-
-
-def attachment(data: bytes, name: str, kind: str) -> Response:
-    headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
-    return Response(data, media_type=kind, headers=headers)

@@ -15,7 +15,7 @@ from agent.errors import UserError
 if TYPE_CHECKING:
     from agent.store import Store
 
-FORMATS = {"md": "export_markdown", "jsonl": "export_jsonl"}
+FORMATS = {"md": "export_markdown", "jsonl": "export_jsonl", "html": "export_html"}
 
 
 def add(commands: Any) -> None:
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
     verb.add_argument("words", metavar="WORD", nargs="+")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
-    verb = _verb(verbs, "export", "one as Markdown or as JSON lines", export)
+    verb = _verb(verbs, "export", "one as Markdown, as JSON lines or as a page", export)
     verb.add_argument("id", metavar="ID")
     verb.add_argument("--format", choices=sorted(FORMATS), help="default: by the file's name, else md")
     verb.add_argument("-o", "--output", metavar="FILE", type=Path, help="write it there")

@@ -18,7 +18,7 @@ from typing import Any
 from agent.errors import UserError
 from agent.events import TYPES, Event
 from agent.redact import Redactor
-from agent.store import claims, export, search
+from agent.store import claims, export, export_html, search
 from agent.store.claims import Claimed, Lease, Slot
 from agent.store.database import Database, StoreError
 from agent.store.encoding import dumps, readable_name, storable
@@ -232,6 +232,10 @@ class Store:
             Event(e.session, e.seq, e.at, e.type, self.redactor.value(e.data)) for e in self.all(session)
         )  # again: a secret may have been registered after it was written
         return export.json_lines(asdict(self.session(session)), clean)
+
+    def export_html(self, session: str, picture: export_html.Picture = lambda path: None) -> str:
+        """`picture` gives the bytes of an artifact that may stand in the page."""
+        return self.redactor.text(export_html.page(asdict(self.session(session)), self.all(session), picture))
 
     # promises
 

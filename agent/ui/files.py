@@ -196,7 +196,7 @@ class Made:
 def made(server: "Server", person: Person, known: Known) -> Iterator[Made]:
     """What the session's events say was made, as far as it is there and lies where it may."""
     home = folder_of(server.settings, person).resolve()
-    rooms = (home / "artifacts" / known.id, home / "runs", Path(known.cwd).resolve() / "training_reports")
+    rooms = (home / "artifacts", home / "runs", Path(known.cwd).resolve() / "training_reports")
     for event in server.store.all(known.id):
         if event.type != "artifact":
             continue

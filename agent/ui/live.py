@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import UserError
-from agent.loop.endings import TurnLost
+from agent.loop.endings import TurnEnded, TurnLost
 from agent.policy import Mode
 from agent.session import Session
 from agent.settings import Settings
@@ -60,7 +60,7 @@ class Live:
             with self.lock:
                 self.turns[id] = Turn(session, thread)
                 self.write_down()
-            thread.start()
+                thread.start()
         finally:
             with self.lock:
                 self.opening.discard(id)
@@ -123,7 +123,11 @@ class Live:
         raise Busy("No turn of this session runs now. Send a task to begin one.")
 
     def stop(self, id: str) -> None:
-        self.turn(id).cancel()
+        self.turn(id)  # says why it cannot be stopped here
+        with self.lock:
+            turn = self.turns.get(id)
+        if turn:
+            threading.Thread(target=insist, args=(turn, None), name=f"stop {id}", daemon=True).start()
 
     def decide(self, id: str, approval: str, answer: Callable[[Session], None]) -> None:
         """`answer` is given once to a question that is still open, whoever asks first."""
@@ -176,9 +180,18 @@ class Live:
         with self.lock:
             self.closing = True
             turns = list(self.turns.values())
+        why = TurnLost("the server was stopped in the middle of the turn")
         for turn in turns:
-            turn.session.stop(TurnLost("the server was stopped in the middle of the turn"))
+            threading.Thread(target=insist, args=(turn, why), daemon=True).start()
         until = time.monotonic() + PATIENCE
         for turn in turns:
             turn.thread.join(max(0.0, until - time.monotonic()))
         self.forget_warm()
+
+
+def insist(turn: Turn, why: TurnEnded | None) -> None:
+    """Stop a turn, also one that is only about to begin and forgets what it was told before."""
+    while turn.thread.is_alive():
+        if not turn.session.cancel_flag.is_set():
+            turn.session.stop(why)
+        turn.thread.join(0.05)

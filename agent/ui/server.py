@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from agent.errors import UserError
 from agent.settings import Settings
 from agent.store import Store, StoreError
-from agent.ui import about, assets, files, guard, people, sessions, stream
+from agent.ui import about, assets, files, guard, people, runs, sessions, stream
 from agent.ui.live import Live
 from agent.ui.people import Door, Person
 from agent.ui.preferences import Preferences
@@ -48,7 +48,7 @@ class Server:
     def routes(self) -> list[BaseRoute]:
         """Our own come before Gradio's."""
         socket = WebSocketRoute("/x/sessions/{id}/events", functools.partial(stream.follow, self))
-        parts = (sessions, files, about)
+        parts = (sessions, files, about, runs)
         return [*self.door.routes(), socket, *assets.routes(), *(one for part in parts for one in part.routes(self))]
 
     def settings_for(self, person: Person, id: str = "") -> Settings:

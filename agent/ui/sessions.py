@@ -1,6 +1,8 @@
 """Sessions over HTTP: the list, making and removing one, tasks, stop, approvals, the model, the export."""
 
+import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
@@ -10,15 +12,20 @@ from agent.errors import UserError
 from agent.session import Session
 from agent.store import Session as Known
 from agent.ui.asking import Ask, Refusal, route
-from agent.ui.files import attachment, given
+from agent.ui.files import attachment, given, made
+from agent.ui.forking import fork
 from agent.ui.live import Busy
+from tools.context import inside
+from tools.running import record
 
 if TYPE_CHECKING:
     from agent.ui.server import Server
 
 LARGEST_TASK = 200_000
+LARGEST_SCRIPT = 1_000_000
+LARGEST_PICTURE = 4 * 1024 * 1024
 SHOWN = ("id", "title", "created", "updated", "model", "state", "pinned", "last_seq")
-EXPORTS = {"md": ("export_markdown", "text/markdown"), "jsonl": ("export_jsonl", "application/x-ndjson")}
+EXPORTS = {"md": "text/markdown", "jsonl": "application/x-ndjson", "html": "text/html"}
 
 
 def routes(server: "Server") -> list[BaseRoute]:
@@ -82,6 +89,7 @@ def delete(ask: Ask) -> dict[str, Any]:
     ask.server.live.forget(known.id)
     ask.server.preferences.set_model(known.id, None)
     ask.server.store.delete(known.id)
+    shutil.rmtree(ask.server.settings_for(ask.person).home / "artifacts" / known.id, ignore_errors=True)
     return {}
 
 
@@ -98,8 +106,15 @@ def task(ask: Ask) -> Response:
     if not text.strip():
         raise UserError("The task is empty. Say what you want.")
     files = given(known, ask.body.get("files", []))
-    ask.server.live.start(known.id, ask.server.settings_for(ask.person, known.id), text, files)
-    return JSONResponse({}, 202)
+    begin, told = known, {}
+    if (after := ask.body.get("after")) is not None:
+        if not isinstance(after, int) or isinstance(after, bool):
+            raise Refusal(422, "'after' is no number of a task event. Send its seq.")
+        begin = fork(ask.server.store, known, after)
+        told = {"id": begin.id}
+        ask.server.preferences.set_model(begin.id, ask.server.preferences.model_of(known.id))
+    ask.server.live.start(begin.id, ask.server.settings_for(ask.person, begin.id), text, files)
+    return JSONResponse(told, 202)
 
 
 def stop(ask: Ask) -> Response:
@@ -114,10 +129,12 @@ def decide(ask: Ask) -> dict[str, Any]:
         raise Refusal(422, "The decision is neither approve nor refuse. Send one of them.")
     if usd is not None and (isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < 1e9):
         raise Refusal(422, "session_usd is no amount of dollars. Send a number of 0 or more.")
-    reason = ask.text("reason", 2_000, "")
+    reason, script = ask.text("reason", 2_000, ""), ask.text("script", LARGEST_SCRIPT, "")
 
     def answer(session: Session) -> None:
         if decision == "approve":
+            if script:
+                rewrite(session, approval, script)
             session.approve(approval, None if usd is None else float(usd))
         else:
             session.refuse(approval, reason)
@@ -126,10 +143,30 @@ def decide(ask: Ask) -> dict[str, Any]:
     return {}
 
 
+def rewrite(session: Session, approval: str, script: str) -> None:
+    """The person's own words for the script of the run that the question is about. It counts as changed from here on:
+    what must be rehearsed again before it starts says so to the model."""
+    records = session.gate.to_state()["records"]
+    card = next(one["card"] for one in records if one["id"] == approval)
+    with inside(session.tool_context):
+        record.write_text(record.folder_of(str(card["arguments"].get("run", ""))) / "train.py", script)
+
+
 def export(ask: Ask) -> Response:
     known, format = ask.session(), ask.query.get("format", "md")
     if format not in EXPORTS:
         raise Refusal(422, f"There is no format '{format[:20]}'. Choose one of {', '.join(EXPORTS)}.")
-    method, kind = EXPORTS[format]
-    text = getattr(ask.server.store, method)(known.id)
-    return attachment(text.encode(), f"{known.id}.{format}", kind)
+    if format == "html":
+        shown = {str(one.path): one.path for one in made(ask.server, ask.person, known) if one.kind == "plot"}
+        text = ask.server.store.export_html(known.id, lambda path: png(shown.get(str(Path(path).resolve()))))
+    else:
+        text = ask.server.store.export_markdown(known.id) if format == "md" else ask.server.store.export_jsonl(known.id)
+    return attachment(text.encode(), f"{known.id}.{format}", EXPORTS[format])
+
+
+def png(path: Path | None) -> bytes | None:
+    """The bytes of a picture that is small enough to stand in a page."""
+    if path is None or path.stat().st_size > LARGEST_PICTURE:
+        return None
+    data = path.read_bytes()
+    return data if data.startswith(b"\x89PNG") else None

@@ -7,6 +7,7 @@ step, for Trackio's own step counts evaluation rows too; after a resume the late
 import json
 import math
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,24 @@ def series(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """By metric: (training step, value) in order. What is not a number, like a NaN loss, is kept as NaN."""
     found: dict[str, dict[int, float]] = {}
     for row in rows(folder, "select metrics from metrics where run_name = ? order by id"):
-        try:
-            values = json.loads(row[0])
-        except ValueError:
-            continue
-        step = values.get(STEP)
-        if not isinstance(step, int | float):
-            continue
-        for name, value in values.items():
-            number = as_number(value)
-            if number is not None and name != STEP:
-                found.setdefault(name, {})[int(step)] = number
-    return {name: sorted(points.items()) for name, points in found.items()}
+        for name, step, number in points(row[0]):
+            found.setdefault(name, {})[step] = number
+    return {name: sorted(known.items()) for name, known in found.items()}
+
+
+def points(text: str) -> Iterator[tuple[str, int, float]]:
+    """What one row of Trackio's table tells: metric, training step, value."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return
+    step = values.get(STEP)
+    if not isinstance(step, int | float):
+        return
+    for name, value in values.items():
+        number = as_number(value)
+        if number is not None and name != STEP:
+            yield name, int(step), number
 
 
 def as_number(value: Any) -> float | None:

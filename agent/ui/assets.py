@@ -13,13 +13,13 @@ KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", 
 
 
 def routes() -> list[BaseRoute]:
-    return [Route("/x/static/{name}", static)]
+    return [Route("/x/static/{name:path}", static)]
 
 
 def static(request: Request) -> Response:
     name = request.path_params["name"]
     path = STATIC / name
-    if name not in {one.name for one in STATIC.iterdir() if one.is_file()}:
+    if name not in {one.relative_to(STATIC).as_posix() for one in STATIC.rglob("*") if one.is_file()}:
         return PlainTextResponse("Not found.", 404)
     data = path.read_bytes()
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'

@@ -28,7 +28,7 @@ FRAME = re.compile(
     r"/|/(?:assets|svelte|static/(?:fonts|img|js))/[\w./@-]+|/theme\.css|/config/?|/favicon\.ico|/manifest\.json"
 )
 START = "/gradio_api/startup-events"  # Gradio asks itself, once, before it calls itself started
-OPEN = re.compile(r"/login(?:/[\w-]+)?|/logout|/x/static/[\w.-]+|/favicon\.ico")
+OPEN = re.compile(r"/login(?:/[\w-]+)?|/logout|/x/static/[\w./-]+|/favicon\.ico")
 SCRIPT = re.compile(rb"<script\b([^>]*)>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 POLICY = (
     "default-src 'self'; script-src {script}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "

@@ -1,0 +1,113 @@
+// <ms-settings>: a drawer with settings, skills and health. Only what the server lets the page change can be changed;
+// secrets are never sent here, only whether they are set.
+import { get, part, post, put } from "../lib/api.js";
+import { h, set, arrows } from "../lib/dom.js";
+import { icon } from "../lib/icons.js";
+import { markdown } from "../lib/markdown.js";
+import { show } from "../lib/dialog.js";
+
+const TABS = { settings: "Settings", skills: "Skills", health: "Health" };
+
+class Settings extends HTMLElement {
+  use(context) {
+    this.context = context;
+  }
+
+  open(tab = "settings") {
+    this.tabs = Object.entries(TABS).map(([name, words]) => h("button", { role: "tab", id: `settings-${name}`, "aria-controls": "settings-view", onclick: () => this.pick(name) }, words));
+    this.view = h("div.settings-view", { role: "tabpanel", id: "settings-view", tabindex: 0 });
+    this.dialog = show(this, "Settings and health", [h("div.tabs", { role: "tablist", "aria-label": "Settings", onkeydown: (event) => arrows(event, this.tabs) }, this.tabs), this.view], "dialog.drawer");
+    this.pick(tab in TABS ? tab : "settings");
+  }
+
+  async pick(name) {
+    this.now = name;
+    Object.keys(TABS).forEach((one, at) => {
+      this.tabs[at].setAttribute("aria-selected", String(one === name));
+      this.tabs[at].tabIndex = one === name ? 0 : -1;
+    });
+    this.view.setAttribute("aria-labelledby", `settings-${name}`);
+    set(this.view, h("p.note", {}, name === "health" ? "The doctor looks at everything; this takes a few seconds…" : "Loading…"));
+    try {
+      const shown = await this[name]();
+      if (this.now === name) set(this.view, shown);
+    } catch (problem) {
+      if (this.now === name) set(this.view, h("p.error-text", {}, problem.message), h("button.quiet", { onclick: () => this.pick(name) }, "Try again"));
+    }
+  }
+
+  async settings() {
+    const [told, me] = await Promise.all([get("settings"), get("me").catch(() => null)]);
+    return [
+      me?.signed_in && h("p.row", {}, `Signed in as ${me.name}`, me.can_sign_out && h("button.quiet", { onclick: () => post("../logout").finally(() => location.reload()) }, icon("out", 16), "Sign out")),
+      h("div.settings-list", {}, told.map((field) => this.field(field))),
+    ];
+  }
+
+  field({ key, value, what, kind, changeable, set: isSet }) {
+    const label = (key || "").replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
+    const said = h("span.note", { role: "status" });
+    const save = async (next) => {
+      try {
+        await put("settings", { [key]: next });
+        said.textContent = "Saved.";
+      } catch (problem) {
+        said.textContent = problem.message;
+      }
+    };
+    let control;
+    if (kind === "secret") control = h("span.badge", {}, isSet ? "set" : "not set");
+    else if (!changeable) control = h("code", {}, value === null || value === undefined || value === "" ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
+    else if (kind === "switch") control = toggle(label, value, save);
+    else control = h("input", { type: kind === "number" ? "number" : "text", step: "any", min: 0, "aria-label": label, value: value ?? "", placeholder: kind === "number" ? "no limit" : "", onchange: (event) => save(event.target.type === "number" ? (event.target.value === "" ? null : Number(event.target.value)) : event.target.value || null) });
+    return h("div.setting", {}, h("div", {}, h("strong", {}, label), what && h("p.note", {}, what)), h("div.setting-control", {}, control, said));
+  }
+
+  async skills() {
+    const found = await get("skills");
+    const list = Array.isArray(found) ? found : found.skills || [];
+    if (!list.length) return h("p.note", {}, "No skills are installed.");
+    return list.map((skill) => {
+      const said = h("span.note", { role: "status" });
+      const change = async (on) => {
+        try {
+          await put(`skills/${part(skill.name)}`, { on });
+          said.textContent = on ? "On from the next session." : "Off from the next session.";
+        } catch (problem) {
+          said.textContent = problem.message;
+        }
+      };
+      const text = skill.text || skill.body;
+      return h(
+        "div.setting.skill",
+        {},
+        h("div", {}, h("strong", {}, skill.name), h("p.note", {}, skill.description || skill.what || ""), text && h("details", {}, h("summary", {}, "Its text"), markdown(text))),
+        h("div.setting-control", {}, toggle(skill.name, skill.on !== false, change), said),
+      );
+    });
+  }
+
+  async health() {
+    const told = await get("health");
+    const list = Array.isArray(told) ? told : told.findings || told.checks || [];
+    const order = { bad: 0, failed: 0, error: 0, warn: 1, warning: 1, ok: 2 };
+    const level = (one) => String(one.level ?? one.state ?? (one.ok === false ? "bad" : "ok")).toLowerCase();
+    return [
+      h("div.row", {}, h("span.grow"), h("button.quiet", { onclick: () => this.pick("health") }, icon("retry", 16), "Look again")),
+      h("ul.findings", {}, [...list].sort((a, b) => (order[level(a)] ?? 1) - (order[level(b)] ?? 1)).map((one) => {
+        const good = level(one) === "ok";
+        return h("li.finding", { "data-level": level(one) }, icon(good ? "check" : "warn", 18), h("div", {}, h("strong", {}, one.name || one.what || one.title), h("p", {}, one.detail || one.found || one.text || ""), (one.cure || one.hint) && h("p.cure", {}, one.cure || one.hint)), h("span.visually-hidden", {}, good ? "all right" : "needs a look"));
+      })),
+    ];
+  }
+}
+
+function toggle(label, on, save) {
+  return h("button.switch", { role: "switch", "aria-checked": String(Boolean(on)), "aria-label": label, onclick: ({ currentTarget: button }) => {
+    const next = button.getAttribute("aria-checked") !== "true";
+    button.setAttribute("aria-checked", String(next));
+    save(next);
+  } }, h("span"));
+}
+
+customElements.define("ms-settings", Settings);

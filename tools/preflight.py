@@ -1,39 +1,24 @@
 """A script's rehearsal before it may cost anything: `preflight` runs the skill's own program and reads its findings.
 
 A script that is word for word what its plan renders to is rehearsed here, as it would be trained here. Any other is
-generated code: whoever calls the tool says where such code may run (`rehearsing_in`). A verdict holds for the script
-as it was; a changed train.py has none.
+generated code and goes into the jail. A verdict holds for the script as it was; a changed train.py has none.
 """
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from tools import envelope
-from tools.context import ToolError
+from tools.context import ToolError, here
 from tools.declare import tool
+from tools.jobs import jailed
 from tools.jobs.trust import distrust
+from tools.running import record
 from tools.training import KITS, digest, read_run
 
 PROGRAM = KITS / "preflight.py"
-
-# Runs `python PROGRAM <folder>` where generated code may run, and leaves preflight.json in that folder on the host.
-Rehearse = Callable[[Path], None]
-WHERE: ContextVar[Rehearse | None] = ContextVar("where a script may be rehearsed", default=None)
-
-
-@contextmanager
-def rehearsing_in(rehearse: Rehearse) -> Iterator[None]:
-    token = WHERE.set(rehearse)
-    try:
-        yield
-    finally:
-        WHERE.reset(token)
+SECONDS = 120  # it ends itself before
 
 
 @tool("free")
@@ -47,20 +32,16 @@ def preflight(run: str) -> dict:
         run: The run's name, from write_training_script.
     """
     folder, _ = read_run(run)
-    rehearse = WHERE.get()
-    if rehearse is None:
-        foreign = distrust(folder)
-        if foreign is not None:
-            raise ToolError(
-                f"It is not rehearsed on this machine, because {foreign}. A person can run: python {PROGRAM} {folder}"
-            )
-        rehearse = on_this_machine  # word for word ours: what may train on the host may be rehearsed there
     path = folder / "preflight.json"
     path.unlink(missing_ok=True)
-    rehearse(folder)
-    if not path.exists():
-        raise ToolError("The preflight ended without a result. Look at the sandbox's memory and disk, then try again.")
-    told = json.loads(path.read_text(encoding="utf-8"))
+    foreign = distrust(folder)
+    if foreign is None:
+        on_this_machine(folder)
+    else:
+        in_jail(folder, foreign)
+    told = record.part(path)
+    if not told:
+        raise ToolError("The preflight ended without a result. Look at memory and disk, then try again.")
     rows = [["ok" if one["ok"] else "FAILS", one["check"], one["what"], one["mend"]] for one in told["findings"]]
     note = f"Passed in {told['seconds']} s." if told["passed"] else "Mend what fails, then run preflight again."
     title = f"Preflight of {run}"
@@ -70,11 +51,8 @@ def preflight(run: str) -> dict:
 def verdict(run: str) -> dict[str, Any] | None:
     """The preflight's result for the script as it is now, or None when there is none or the script has changed."""
     folder, _ = read_run(run)
-    path = folder / "preflight.json"
-    if not path.exists():
-        return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return told if told.get("digest") == digest(folder / "train.py") else None
+    told = record.part(folder / "preflight.json")
+    return told if told and told.get("digest") == digest(folder / "train.py") else None
 
 
 def passed(run: str) -> bool:
@@ -83,8 +61,19 @@ def passed(run: str) -> bool:
 
 
 def on_this_machine(folder: Path) -> None:
-    """Rehearse with this Python and no jail: for tests, and for a person who asks for it."""
+    """Word for word ours: what may train on the host may be rehearsed there."""
     command = [sys.executable, str(PROGRAM), str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     if ended.returncode not in (0, 1):
         raise ToolError(f"The preflight could not run: {ended.stderr.strip()[-500:]}")
+
+
+def in_jail(folder: Path, foreign: str) -> None:
+    jail = here().jail
+    if jail is None:
+        raise ToolError(f"It is not rehearsed on the host itself, because {foreign}, and there is no sandbox here.")
+    lent = jailed.lent(folder)
+    command, env = [sys.executable, str(PROGRAM), str(folder)], jailed.environment(folder, lent)
+    ended = jail.run(folder, command, timeout=SECONDS, env=env, reads=lent)
+    if ended.end != "exited" or ended.exit_code not in (0, 1):
+        raise ToolError(f"The preflight could not run ({ended.end}): {ended.output.strip()[-500:]}")

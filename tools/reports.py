@@ -80,12 +80,12 @@ def write(folder: Path, now: Standing, place: Path, picture: bytes | None) -> Pa
     name = title_of(plan)
     if picture:
         (folder / "curves.png").unlink(missing_ok=True)
-        (folder / "curves.png").write_bytes(picture)
+        record.write_bytes(folder / "curves.png", picture)
     record.write_text(folder / REPORT, hidden(page.markdown(folder, plan, now, "curves.png" if picture else None)))
     try:
         place.mkdir(parents=True, exist_ok=True)
         if picture:
-            (place / f"{name}.png").write_bytes(picture)
+            record.write_bytes(place / f"{name}.png", picture)
         shown = f"{name}.png" if picture else None
         record.write_text(place / f"{name}.md", hidden(page.markdown(folder, plan, now, shown)))
     except OSError as problem:

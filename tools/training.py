@@ -17,6 +17,7 @@ from tools import envelope
 from tools.context import ToolError, here
 from tools.declare import tool
 from tools.plan import SAMPLING, VISION, TrainingPlan, read_plan
+from tools.running import record
 from tools.signatures import checked_apart
 
 SKILLS = Path(__file__).parent.parent / "skills"
@@ -52,9 +53,9 @@ def write_training_script(plan: dict, run: str | None = None, reward: str | None
     if (folder / "result.json").exists():
         raise ToolError(f"The run {name} has been trained already. Choose another name, or leave it out.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "train.py").write_text(text, encoding="utf-8")
-    (folder / "plan.json").write_text(checked.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (folder / "env.lock").write_text(lock(text), encoding="utf-8")
+    record.write_text(folder / "train.py", text)
+    record.write_text(folder / "plan.json", checked.model_dump_json(indent=2) + "\n")
+    record.write_text(folder / "env.lock", lock(text))
     (folder / "preflight.json").unlink(missing_ok=True)
     todo = f'preflight("{name}"), then start it. After a change of train.py run preflight again.'
     path = folder / "train.py"

@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
+from queue import Queue
 from typing import Any, Literal
 
 import httpx
@@ -91,7 +93,7 @@ def run(
         with alone(settings, folder), opened(settings, folder, reads) as sandbox:
             program = begin(sandbox, folder, command, envs)
             with stopping(sandbox, program.pid, timeout, grace, cancel) as asked:
-                code = follow(sandbox, program, heard)
+                code = beside(follow, sandbox, program, heard)
         return ended(asked[0] if asked else "exited", code)
     except SandboxGone as gone:
         return ended("lost", None, str(gone))
@@ -126,6 +128,22 @@ def begin(sandbox: Sandbox, folder: Path, command: Sequence[str], envs: dict[str
         return sandbox.remote.commands.run(f"exec {shlex.join(words)}", background=True, retain_output=False, **options)
     except (SandboxException, httpx.HTTPError) as error:
         raise sandbox.gone(error) from None
+
+
+def beside(work: Callable[..., int], *arguments: Any) -> int:
+    """Done on a thread of its own: the SDK's wait for its next word keeps signals from being handled."""
+    told: Queue[int | BaseException] = Queue()
+
+    def do() -> None:
+        try:
+            told.put(work(*arguments))
+        except BaseException as error:  # raised again by who waits
+            told.put(error)
+
+    threading.Thread(target=copy_context().run, args=(do,), daemon=True).start()
+    if isinstance(found := told.get(), BaseException):
+        raise found
+    return found
 
 
 def follow(sandbox: Sandbox, program: Any, line: Line) -> int:

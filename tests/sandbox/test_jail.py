@@ -58,6 +58,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "work" / "kept.txt").write_text("kept")
     (tmp_path / "lent").mkdir()
     (tmp_path / "lent" / "page").write_text("a lent page")
+    (tmp_path / "lent" / "page").chmod(0o600)
+    (tmp_path / "lent").chmod(0o700)
     return tmp_path / "work"
 
 

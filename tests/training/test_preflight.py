@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.tiny_model import tiny_model
-from tests.training.making import REWARD, plan_for, rows_for, write_rows, written
+from tests.training.making import REWARD, NoWall, as_if_good, plan_for, rows_for, write_rows, written
 from tools.context import Context, ToolError, inside
-from tools.preflight import on_this_machine, passed, preflight, rehearsing_in
+from tools.preflight import passed, preflight
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -51,7 +51,7 @@ class Case:
             changed, times = re.subn(pattern, text, script.read_text())
             assert times, pattern
             script.write_text(changed)
-        with inside(Context(home=self.home)), rehearsing_in(on_this_machine):
+        with inside(Context(home=self.home, jail=NoWall())):
             preflight("one")
             told = json.loads((folder / "preflight.json").read_text())
             assert passed("one") == told["passed"]
@@ -258,16 +258,9 @@ def test_a_verdict_is_only_for_the_script_as_it_was(home: Path) -> None:
     folder = written(home, case.plan)
     with inside(Context(home=home)):
         assert not passed("one")
-        with rehearsing_in(as_if_good):
-            assert preflight("one")["passed"] and passed("one")
+        as_if_good(folder)
+        assert passed("one")
         (folder / "train.py").write_text((folder / "train.py").read_text() + "\n")
         assert not passed("one")
         with pytest.raises(ToolError, match="edited"):
             preflight("one")
-
-
-def as_if_good(folder: Path) -> None:
-    from tools.training import digest
-
-    told = {"passed": True, "digest": digest(folder / "train.py"), "findings": [], "seconds": 1.0}
-    (folder / "preflight.json").write_text(json.dumps(told))

@@ -40,6 +40,7 @@ class JobSpec:
     gpus: int = 0
     grace_s: float = 30  # between the request to stop and the kill
     labels: dict[str, str] = field(default_factory=dict)
+    lost_code: int | None = None  # the exit code by which the command says that nobody knows how its work ended
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_s < float("inf"):

@@ -1,11 +1,9 @@
 """Jobs on this machine: detached processes that outlive whoever started them.
 
 A job is a session of its own with a small shell at its head. It writes the exit code when the command ends, so any
-later process can tell how it went; without a code and without a process the job is lost. How the shell is started is
-the `launch` it is given: `on_host` starts it as this user with all this user may do, so it is only for programs whose
-text is known (see trust.py). Whoever can put a job into a jail that shares its folder says so with `launching_in`; its
-launch, too, starts the command detached and returns the number of a process at the head of a session on this machine,
-and passes a TERM to that process on to the command.
+later process can tell how it went; without a code and without a process the job is lost. The command runs as this user
+with all this user may do, so it is either a program whose text is known (trust.py) or one that puts another into the
+jail and waits for its end (jailed.py).
 """
 
 import os
@@ -15,19 +13,16 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tools.context import ToolError, here
 from tools.hardware.offers import local_offer
 from tools.jobs import JobRef, JobSpec, JobStatus, Offer
 from tools.jobs.process import Process
 
-Launch = Callable[[list[str], dict[str, str], Path], int]
 LOG = "log.txt"
 POLL = 0.2  # seconds between two looks at a log that is followed
 TIMED_OUT, KILLED = 124, 137
@@ -60,30 +55,8 @@ PASSED |= {"HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATAS
 PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "PYTORCH_")
 
 
-def on_host(argv: list[str], env: dict[str, str], cwd: Path) -> int:
-    """Start it as the head of a session of its own, with nothing of ours open; its process number."""
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(argv, env=env, cwd=cwd, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-    return process.pid
-
-
-JAIL: ContextVar[Launch | None] = ContextVar("where generated code may run", default=None)
-
-
-@contextmanager
-def launching_in(jail: Launch) -> Iterator[None]:
-    token = JAIL.set(jail)
-    try:
-        yield
-    finally:
-        JAIL.reset(token)
-
-
 class LocalRunner:
     name = "local"
-
-    def __init__(self, launch: Launch | None = None):
-        self.launch = launch or JAIL.get() or on_host
 
     def offers(self) -> list[Offer]:
         one = local_offer()
@@ -99,8 +72,11 @@ class LocalRunner:
             (spec.folder / LOG).unlink()
         argv = ["/bin/sh", "-c", HEAD, f"job-{id}", str(spec.folder / LOG), str(traces)]
         argv += [f"{spec.timeout_s:.3f}", f"{spec.grace_s:.3f}", *spec.command]
-        pid = self.launch(argv, {**passed(), **spec.env, **spec.secrets}, spec.folder)
-        where = {"folder": str(spec.folder), "timeout_s": spec.timeout_s, "process": Process.of(pid).to_json()}
+        quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        env = {**passed(), **spec.env, **spec.secrets}
+        head = subprocess.Popen(argv, env=env, cwd=spec.folder, start_new_session=True, **quiet)
+        where = {"folder": str(spec.folder), "timeout_s": spec.timeout_s, "process": Process.of(head.pid).to_json()}
+        where |= {"lost_code": spec.lost_code}
         return JobRef(self.name, id, where)
 
     def status(self, ref: JobRef) -> JobStatus:
@@ -112,6 +88,8 @@ class LocalRunner:
             return JobStatus("running", message="asked to stop" if asked else "", started=started)
         if asked:
             return JobStatus("cancelled", as_code(code), "stopped on request", started, ended)
+        if code is not None and code == ref.where.get("lost_code"):
+            return JobStatus("lost", None, "its sandbox is gone", started, ended)
         if code is None:
             return JobStatus("lost", None, "its processes are gone and left no exit code", started, ended)
         if code == 0:

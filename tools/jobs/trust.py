@@ -1,9 +1,9 @@
 """May this training script run on the host, outside of any jail?
 
-Only when it is word for word what its plan renders to, and the plan brings nothing but constants and a mapping that
-merely reads and rearranges a row. Everything else is generated code and belongs into a sandbox, unless a person takes
-it upon themselves. The mapping is judged by what it may name: a few pure functions and methods, nothing private,
-nothing that the rest of the script defines.
+Only when it is word for word what its plan renders to, the plan brings nothing but constants and a mapping that merely
+reads and rearranges a row, and no other script has ever worked in its folder. Everything else is generated code and
+belongs into a sandbox, unless a person takes it upon themselves. The mapping is judged by what it may name: a few pure
+functions and methods, nothing private, nothing that the rest of the script defines.
 """
 
 import ast
@@ -15,6 +15,7 @@ from tools.context import ToolError
 from tools.plan import read_plan
 from tools.training import BEGIN, END, render
 
+JAILED = "jobs/jailed"  # in a run's folder: a script was in the jail with it
 MODULES = {"json", "math", "re"}
 PURE_FUNCTIONS = """
 abs all any bool dict enumerate filter float int isinstance len list map max min range repr reversed round set sorted
@@ -31,6 +32,8 @@ NEVER = (ast.ClassDef, ast.AsyncFunctionDef, ast.Global, ast.Nonlocal, ast.Impor
 
 def distrust(folder: Path) -> str | None:
     """Why the script of a run must not run on the host, or None when it may."""
+    if (folder / JAILED).exists():
+        return "what lies in its folder was left by a script that was run in a sandbox"
     text = (folder / "train.py").read_text(encoding="utf-8")
     try:
         meant = render(read_plan((folder / "plan.json").read_text(encoding="utf-8")), folder.name)

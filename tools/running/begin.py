@@ -1,17 +1,17 @@
 """Starting a run, and starting it again: what must hold before, the job itself, and its record.
 
-A script that did not pass its preflight since its last change is not submitted. Outside of a jail only a script whose
-text is known is run (tools/jobs/trust.py). Who calls `submit` directly has decided otherwise: a person who forces it.
+A script that did not pass its preflight since its last change is not submitted. Outside of the jail only a script whose
+text is known is run (tools/jobs/trust.py). A person who forces it has decided otherwise.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tools import preflight
 from tools.context import ToolError, here
-from tools.jobs import JobSpec
-from tools.jobs.local import JAIL
+from tools.jobs import JobSpec, jailed
 from tools.jobs.runners import runner
 from tools.jobs.trust import distrust
 from tools.plan import read_plan
@@ -52,7 +52,7 @@ def check_script(folder: Path, verb: str) -> None:
     if not told.get("passed"):
         wrong = next((one["what"] for one in told.get("findings", []) if not one.get("ok")), "see preflight.json")
         raise ToolError(f"The preflight of {folder.name} failed: {wrong} Mend it and run preflight again. {force}")
-    if JAIL.get() is None and (why := distrust(folder)):
+    if here().jail is None and (why := distrust(folder)):
         raise ToolError(f"This script is not run on the host itself: {why}. It belongs into a sandbox. {force}")
 
 
@@ -64,22 +64,33 @@ def submit(folder: Path, hardware: str, minutes: float | None, forced: bool = Fa
         raise ToolError("minutes must be above 0.")
     engine = runner(hardware)
     price = next((one.usd_per_hour for one in engine.offers() if one.name == hardware), None)
-    token = here().hf_token
     spec = JobSpec(
         command=command(plan),
         folder=folder,
         timeout_s=limit * 60,
         env=environment(folder),
-        secrets={"HF_TOKEN": token} if token else {},
         offer=hardware,
         gpus=plan.hardware.gpus,
         grace_s=GRACE,
         labels={"name": folder.name},
     )
+    token, confined = here().hf_token, not forced and distrust(folder) is not None
+    spec = in_jail(spec) if confined else replace(spec, secrets={"HF_TOKEN": token} if token else {})
     ref = engine.submit(spec)
-    told = {"hardware": hardware, "minutes": limit, "usd_per_hour": price, "forced": forced}
+    told = {"hardware": hardware, "minutes": limit, "usd_per_hour": price, "forced": forced, "jailed": confined}
     record.add_attempt(folder, ref.to_json(), **told, reports=str(here().folder / "training_reports"))
     return standing(folder)
+
+
+def in_jail(spec: JobSpec) -> JobSpec:
+    """The same job with its program in the jail. It gets no token there."""
+    jail, folder = here().jail, spec.folder
+    assert jail, "check_script refuses without one"
+    if not (folder / "job.json").exists():
+        record.write(folder / "job.json", {})  # so that it can be kept from the script
+    lent = jailed.lent(folder)
+    job = jail.detached(folder, spec.command, env=spec.env | jailed.environment(folder, lent), reads=lent)
+    return replace(spec, command=job.command, env=job.env, secrets=job.secrets, lost_code=jailed.LOST)
 
 
 def command(plan: Any) -> list[str]:

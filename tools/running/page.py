@@ -48,6 +48,8 @@ def head(folder: Path, now: Standing, verdict: dict[str, Any] | None) -> str:
         lines.append(f"VERDICT: **{verdict['verdict']}**, {verdict['reason']}")
     if record.job(folder).get("forced"):
         lines.append("A person started it without a passed preflight of this very script (`--force`).")
+    if record.job(folder).get("jailed"):
+        lines.append("It ran in a sandbox of its own: its script is not what its plan renders to, or runs other code.")
     lines.append(f"Written {time.strftime('%Y-%m-%d %H:%M:%S %Z')}")
     return "  \n".join(lines)
 

@@ -69,16 +69,21 @@ def write(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     half = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with half.open("x", encoding="utf-8") as file:
-        file.write(text)
+    with half.open("xb") as file:
+        file.write(data)
     half.replace(path)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Two that start one run at the same time: the second is told so."""
-    with (folder / "lock").open("w") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(folder / "lock", flags, 0o600), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

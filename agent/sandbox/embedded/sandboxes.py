@@ -214,6 +214,7 @@ class Sandboxes:
         record, lending = sandbox.record, sandbox.lending
         if record.uid is not None:
             await asyncio.to_thread(lending.own, record.uid, record.uid)
+            lending = await asyncio.to_thread(lending.readable, record.uid, sandbox.folder / "lent")
         proxy = self.sockets / f"{record.id}.proxy"
         await sandbox.egress.listen(proxy, record.uid)
         plan = Plan(

@@ -1,8 +1,8 @@
 """Which skills a task calls for: a BM25 over names, descriptions, example requests and headings. No model, no network.
 
-A word that several skills share says little, a word that only one has says much; words of everyday talk say nothing.
-A skill is proposed when enough was said for it, absolutely and beside the best one, so that most tasks which need no
-skill get none.
+A word that several skills share says little, a word that only one has says much; words of everyday talk say nothing,
+and what only a skill's false friends say speaks against it. A skill is proposed when enough was said for it, absolutely
+and beside the best one, so that most tasks which need no skill get none.
 """
 
 import math
@@ -14,6 +14,7 @@ from functools import lru_cache
 from .skill import Skill
 
 WEIGHTS = {"name": 3.0, "description": 1.6, "triggers": 1.0, "headings": 0.5}
+AGAINST = 1.0  # what a word of a false friend takes away, beside what the best word can give
 SATURATION = 1.2
 LENGTH = 0.3  # how much a long text is held against a skill
 EVERYDAY = 0.42  # what a word of everyday work with computers is worth beside a term of the trade
@@ -28,6 +29,7 @@ WORD = re.compile(r"[^\W_]+")
 SPELLINGS = [
     (re.compile(pattern), told)
     for pattern, told in {
+        r"\b\d{4}\.\d{5}\b": "arxiv",
         r"\b(?:fine[\s-]?)?tun(?:e[ds]?|ing)\b": "finetune",
         r"\brepos?\b": "repository",
         r"\bpost[\s-]?train": "posttrain",
@@ -65,7 +67,8 @@ COMMON = """read call look link page list compare convert merge delete remove do
     column branch space memory message label score test change add move copy join print load save clean filter fit fast
     slow small large big web note point pair quick simple python data server earlier tool description model class object
     local set split reach summarise summary format field size state step type key base own chart alert box stream host
-    private cell question side image product http https www sentence csv json text free mail rename gpu""".split()  # noqa: SIM905
+    private cell question side image product http https www sentence csv json text free mail rename gpu sql query
+    config yaml port difference value month version install restart""".split()  # noqa: SIM905
 
 
 def words(text: str) -> list[str]:
@@ -148,6 +151,7 @@ class Ranking:
     def __init__(self, skills: Sequence[Skill]):
         self.skills = list(skills)
         self.weights = [weighted(skill) for skill in self.skills]
+        self.foreign = [foreign(skill, weights) for skill, weights in zip(self.skills, self.weights, strict=True)]
         lengths = [sum(weights.values()) for weights in self.weights]
         usual = sum(lengths) / max(len(lengths), 1) or 1.0
         self.damping = [1 - LENGTH + LENGTH * length / usual for length in lengths]
@@ -160,12 +164,12 @@ class Ranking:
 
     def scores(self, task: str) -> list[tuple[float, Skill]]:
         """Every skill with what the task says for it, best first."""
-        asked = dict.fromkeys(words(task))
-        rarity = {word: self.rarity(word) for word in asked if word in self.seen_in}
+        rarity = {word: self.rarity(word) for word in dict.fromkeys(words(task))}
         rows = []
-        for skill, weights, damping in zip(self.skills, self.weights, self.damping, strict=True):
+        for skill, weights, foreign, damping in zip(self.skills, self.weights, self.foreign, self.damping, strict=True):
             held = [(rarity[word], weights[word]) for word in rarity if word in weights]
-            rows.append((sum(worth * w * (SATURATION + 1) / (w + SATURATION * damping) for worth, w in held), skill))
+            spoken = sum(worth * w * (SATURATION + 1) / (w + SATURATION * damping) for worth, w in held)
+            rows.append((spoken - AGAINST * sum(rarity[word] for word in rarity if word in foreign), skill))
         return sorted(rows, key=lambda row: (-row[0], row[1].name))
 
     def best(self, task: str, most: int = 2) -> list[Skill]:
@@ -186,3 +190,8 @@ def weighted(skill: Skill) -> dict[str, float]:
         for word, count in Counter(listed).items():
             found[word] = found.get(word, 0.0) + WEIGHTS[name] * min(count, 2) ** 0.5
     return found
+
+
+def foreign(skill: Skill, weights: dict[str, float]) -> frozenset[str]:
+    """Words of the requests that should not call a skill, where nothing that speaks for it has them."""
+    return frozenset(words("\n".join(skill.false_friends))) - weights.keys()

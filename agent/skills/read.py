@@ -49,6 +49,7 @@ def load(folder: Path, source: str = "folder", trusted: bool = False) -> Skill:
     fields, yet_more = frontmatter.parse(block)
     notes += more + yet_more
     fields = known(fields, notes)
+    called, not_called = triggers_of(folder, notes)
     skill = Skill(
         name=name_of(fields, folder, notes),
         description=description_of(fields, notes),
@@ -60,7 +61,8 @@ def load(folder: Path, source: str = "folder", trusted: bool = False) -> Skill:
         license=line_of(fields, "license", notes),
         compatibility=compatibility_of(fields, notes),
         metadata=metadata_of(fields, notes),
-        triggers=triggers_of(folder, notes),
+        triggers=called,
+        false_friends=not_called,
         notes=(*notes, *about_body(body), *about_files(folder)),
     )
     return skill
@@ -213,21 +215,24 @@ def tools_of(fields: dict[str, Any], notes: list[Note]) -> tuple[str, ...]:
     return tuple(TOOL.findall(value))
 
 
-def triggers_of(folder: Path, notes: list[Note]) -> tuple[str, ...]:
-    """The requests in `evals/triggers.json` that should call the skill."""
+def triggers_of(folder: Path, notes: list[Note]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The requests in `evals/triggers.json` that should call the skill, and those that should not."""
     path = folder / "evals" / "triggers.json"
     if not is_inside(path, folder):
-        return ()
+        return (), ()
     try:
         if path.stat().st_size > FILE_MOST:
             raise ValueError("too large")
         rows = json.loads(path.read_text("utf-8"))
-        found = [row["query"] for row in rows if row["should_trigger"] is True and isinstance(row["query"], str)]
+        found = {
+            wanted: [row["query"] for row in rows if row["should_trigger"] is wanted and isinstance(row["query"], str)]
+            for wanted in (True, False)
+        }
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         form = '[{"query": "…", "should_trigger": true}]'
         notes.append(Note(f"evals/triggers.json is not understood and ignored. Write {form}", breaks=False))
-        return ()
-    return tuple(found[:TRIGGERS_MOST])
+        return (), ()
+    return tuple(found[True][:TRIGGERS_MOST]), tuple(found[False][:TRIGGERS_MOST])
 
 
 def about_body(body: str) -> Iterator[Note]:

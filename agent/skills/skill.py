@@ -48,6 +48,7 @@ class Skill:
     compatibility: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     triggers: tuple[str, ...] = field(default=(), repr=False)  # requests that should call it
+    false_friends: tuple[str, ...] = field(default=(), repr=False)  # and that should not, though they sound like it
 
     @property
     def warnings(self) -> list[str]:

@@ -4,6 +4,7 @@
 SH = "import subprocess\ndef sh(line): subprocess.run(line, shell=True, check=True, env={**__import__('os').environ, 'OMP_NUM_THREADS': '1'})\n"
 DATA, TOOLS = "/home/user/.skills/dataset-builder/scripts", "/home/user/.skills/tool-builder/scripts"
 GGUF, LOCAL = "/home/user/.skills/gguf-export/scripts", "/home/user/.skills/local-models/scripts"
+LLM, VISION = "/home/user/.skills/llm-trainer/scripts", "/home/user/.skills/vision-trainer/scripts"
 PAPERS, TRACKIO = "/home/user/.skills/papers/scripts", "/home/user/.skills/trackio/scripts"
 EVALUATION, GRADIO = "/home/user/.skills/evaluation/scripts", "/home/user/.skills/gradio-apps"
 
@@ -81,6 +82,50 @@ server.shutdown()
 BAR = 'import json; json.dump({%s}, open("%s", "w"))\n'
 BUILD = f'sh("python {TOOLS}/build_tools.py petstore.json --into tools")\n'
 
+MAPPED = """def to_rows(row):
+    names = {"human": "user", "gpt": "assistant", "system": "system"}
+    turns = [{"role": names[turn["from"]], "content": turn["value"]} for turn in row["conversations"]]
+    return [{"messages": turns}] if turns[-1]["role"] == "assistant" else []
+"""
+REWARDED = """import re
+def reward(completions, answer, **_):
+    texts = [one if isinstance(one, str) else one[-1]["content"] for one in completions]
+    found = [re.search(r"<answer>(.*?)</answer>", text, re.DOTALL) for text in texts]
+    return [float(bool(one) and one.group(1).strip() == wanted) for one, wanted in zip(found, answer)]
+"""
+LOOKED = """def to_rows(row):
+    said = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]
+    return [{"images": [row["image"]], "messages": said}]
+"""
+PREFERRED = """def to_rows(row):
+    asked = [{"role": "user", "content": row["question"]}]
+    better, worse = ([{"role": "assistant", "content": row[key]}] for key in ("better", "worse"))
+    return [{"images": [row["image"]], "prompt": asked, "chosen": better, "rejected": worse}]
+"""
+PAIRED = """def to_rows(row):
+    asked = [{"role": "user", "content": row["question"]}]
+    good, bad = ([{"role": "assistant", "content": row[key]}] for key in ("good_answer", "bad_answer"))
+    return [{"prompt": asked, "chosen": good, "rejected": bad}]
+"""
+
+
+def script(path: str, mapping: str = "", **constants: object) -> str:
+    """Copies a skill's script with its kit to my-run/train.py, with other constants and another to_rows()."""
+    return (
+        "import pathlib, re, shutil\npathlib.Path('my-run').mkdir()\n"
+        f"for kit in pathlib.Path({LLM!r}).glob('kit_*.py'): shutil.copy(kit, 'my-run')\n"
+        f"text = pathlib.Path({path!r}).read_text()\n"
+        f"for name, value in {constants!r}.items():\n"
+        "    text, found = re.subn(rf'^{name} = .*$', lambda match: f'{name} = {value}', text, flags=re.M); assert found, name\n"
+        f"if {mapping!r}: text = re.sub(r'^def to_rows.*?(?=\\n# --- end)', lambda match: {mapping!r}, text, flags=re.M | re.S)\n"
+        "pathlib.Path('my-run/train.py').write_text(text)\n"
+    )
+
+
+CPU = {"DTYPE, BF16, FP16, ATTENTION, CHECKPOINTING": "'float32', False, False, 'sdpa', False"}
+TINY = {"MODEL, REVISION": "'tiny', None", "ADAPTER": "'none'", "BATCH, ACCUMULATION": "4, 1", **CPU}
+GO = 'sh("HF_HUB_OFFLINE=1 RUN_FOLDER=my-run python my-run/train.py")\n'
+
 RIGHT: dict[str, dict[str, tuple[str, str]]] = {
     "local-models": {
         "card-of-24-gb": (f'sh("python {LOCAL}/choose.py --gib 24")', "Qwen3.8-27B: `llama-server -hf unsloth/Qwen3.8-27B-GGUF:UD-Q4_K_XL --ctx-size 65536`"),
@@ -152,6 +197,23 @@ RIGHT: dict[str, dict[str, tuple[str, str]]] = {
         "bound": (BAR % ('"us": 4096 * 4096 * 2 * 2 / 3.35e12 * 1e6', "bound.json"), "No: it is below the bound."),
         "build-toml": (file("build.toml", '[general]\nname = "fused-norm"\nversion = 1\nlicense = "Apache-2.0"\nbackends = ["cuda"]\nedition = 5\n\n[torch-noarch]\n'), "Written."),
         "honest-speed": ("", "Speed: not measured yet; checked in the Triton interpreter only."),
+    },
+    "llm-trainer": {
+        "train-sft": ('sh("python make_model.py")\n' + script(f"{LLM}/sft.py", **TINY, **{"DATASET, CONFIG, SPLIT": "'chats.jsonl', None, 'train'", "EPOCHS, MAX_STEPS": "1.0, 4"}) + GO, "Trained."),
+        "prepare-dpo": ('sh("python make_model.py")\n' + script(f"{LLM}/dpo.py", PAIRED, **TINY, **{"DATASET, CONFIG, SPLIT": "'preferences.jsonl', None, 'train'"}), "Ready."),
+        "map-sharegpt": (file("mapping.py", MAPPED), "Written."),
+        "write-reward": (file("reward.py", REWARDED), "Written."),
+        "out-of-memory": (BAR % ('"batch": 4, "accumulation": 4, "max_length": 4096', "next.json"), "Half the batch, twice the accumulation."),
+        "grpo-learns-nothing": ("", "Not the loss, the reward: frac_reward_zero_std is 1, so there is no signal. Do SFT first."),
+    },
+    "vision-trainer": {
+        "train-classifier": ('load_skill("llm-trainer")\nsh("python make_model.py")\n' + script(f"{VISION}/image_classification.py", **CPU, **{"MODEL, REVISION": "'tiny-vit', None", "DATASET, CONFIG, SPLIT": "'pictures.parquet', None, 'train'", "EVAL_SPLIT, EVAL_SHARE": "None, 0.2", "LEARNING_RATE, WARMUP_STEPS, SCHEDULER": "1e-3, 0.1, 'cosine'", "BATCH, ACCUMULATION": "8, 1", "EPOCHS, MAX_STEPS": "1.0, 12"}) + GO, "Trained."),
+        "rows-of-answers": (file("mapping.py", LOOKED), "Written."),
+        "rows-of-preferences": (file("mapping.py", PREFERRED), "Written."),
+        "no-mirror": (script(f"{VISION}/image_classification.py", **{"MODEL, REVISION": "'tiny-vit', None", "DATASET, CONFIG, SPLIT": "'signs.parquet', None, 'train'"}) + "text = ''.join(line for line in text.splitlines(True) if 'ImageOps' not in line)\npathlib.Path('my-run/train.py').write_text(text)\n", "Ready."),
+        "new-head": (BAR % ('"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "modules_to_save": ["classifier"]', "lora.json"), "Written."),
+        "long-rows": ("", "No: half of a picture's tokens is worse than none. Drop the very long rows beforehand."),
+        "no-segmentation": ("", "There is no tested script for segmentation here."),
     },
     "embedding-trainer": {
         "pairs": ("import csv, json\nrows = [{'anchor': r['question'], 'positive': r['answer']} for r in csv.DictReader(open('pairs.csv'))]\nopen('pairs.jsonl', 'w').writelines(json.dumps(r) + chr(10) for r in rows)", "Six pairs."),

@@ -19,9 +19,9 @@ from tests.agent.scripted_server import ScriptedServer, code
 from tests.conftest import Cli
 from tests.skills.right_answers import RIGHT, SH
 from tests.skills.test_match import put
-from tests.skills.test_set import OURS, SET
+from tests.skills.test_set import NAMES, SET
 
-ALL = [pytest.param(name, case, id=f"{name}/{case.id}") for name in sorted(OURS) for case in load_cases(SET / name)]
+ALL = [pytest.param(name, case, id=f"{name}/{case.id}") for name in NAMES for case in load_cases(SET / name)]
 
 
 @pytest.fixture(scope="module")

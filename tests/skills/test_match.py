@@ -278,6 +278,17 @@ def test_example_requests_help_to_find_a_skill(tmp_path: Path) -> None:
     assert names(discover(tmp_path / "other").match(task)) == ["repair"]
 
 
+def test_what_only_a_false_friend_says_speaks_against_a_skill(tmp_path: Path) -> None:
+    folder = put(tmp_path / "skills", "kernel-builder", SET["kernel-builder"])
+    task = "restart the jupyter kernel of my notebook"
+    assert names(discover(tmp_path).match(task)) == ["kernel-builder"]
+    (folder / "evals").mkdir()
+    rows = [{"query": "the kernel of Jupyter hangs", "should_trigger": False}]
+    (folder / "evals" / "triggers.json").write_text(json.dumps(rows))
+    assert names(discover(tmp_path).match(task)) == []
+    assert names(discover(tmp_path).match("write a Triton kernel")) == ["kernel-builder"]
+
+
 def test_a_match_takes_under_20_milliseconds_for_30_skills(tmp_path: Path) -> None:
     for number in range(30):
         name, description = list(SET.items())[number % len(SET)]

@@ -29,7 +29,22 @@ def read_rows(source, config, split):
         first = list(rows.take(REHEARSAL_ROWS * 4))
         if not first:
             raise Fault("rows", f"{source} has no rows in '{split}'.", "Name a file or split that holds some.")
-        return Dataset.from_list(first, features=rows.features)
+        rows = Dataset.from_list(first, features=rows.features)
+    return pictured(rows)
+
+
+def pictured(rows):
+    """Pictures that another program wrote, as bytes and a path, become images."""
+    from datasets import Image, List
+
+    def is_picture(kind):
+        return isinstance(kind, dict) and set(kind) == {"bytes", "path"}
+
+    for name, kind in rows.features.items():
+        if is_picture(kind):
+            rows = rows.cast_column(name, Image())
+        elif isinstance(kind, List) and is_picture(kind.feature):
+            rows = rows.cast_column(name, List(Image()))
     return rows
 
 

@@ -8,6 +8,7 @@ layers, two steps, a checkpoint written and resumed, a generation. Findings go t
 of the script; exit code 0 when nothing speaks against the run. It sees no GPU faults where there is no GPU.
 """
 
+import argparse
 import ast
 import hashlib
 import importlib.metadata
@@ -159,14 +160,13 @@ def disk(folder, plan):
 
 
 def rehearse(script, plan):
-    """Run train.py as it is, in its small mode, in a folder of its own."""
+    """Run train.py as it is, in its small mode, writing into a folder of its own; paths count from where we stand."""
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as place:
         known = {"MODELSMITH_PREFLIGHT": "1", "RUN_FOLDER": place, "HF_DATASETS_CACHE": f"{place}/cache"}
         log = Path(place) / "log.txt"
         with open(log, "w", encoding="utf-8") as file:
             process = subprocess.Popen(
                 [sys.executable, str(script)],
-                cwd=script.parent,
                 env={**os.environ, **known},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -269,7 +269,9 @@ def memory(result, facts, plan):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "train.py").exists():
-        print("usage: preflight.py RUN_FOLDER (a folder with train.py)", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a folder with train.py")
+    given = parser.parse_args().folder
+    if not (given / "train.py").exists():
+        parser.error(f"{given} has no train.py")
+    sys.exit(main(given.resolve()))

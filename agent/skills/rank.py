@@ -151,11 +151,12 @@ class Ranking:
     def __init__(self, skills: Sequence[Skill]):
         self.skills = list(skills)
         self.weights = [weighted(skill) for skill in self.skills]
-        self.foreign = [foreign(skill, weights) for skill, weights in zip(self.skills, self.weights, strict=True)]
         lengths = [sum(weights.values()) for weights in self.weights]
         usual = sum(lengths) / max(len(lengths), 1) or 1.0
         self.damping = [1 - LENGTH + LENGTH * length / usual for length in lengths]
         self.seen_in = Counter(word for weights in self.weights for word in weights)
+        # what some skill stands for says enough by itself: it may be the second thing a task asks for
+        self.foreign = [frozenset(words("\n".join(s.false_friends))) - self.seen_in.keys() for s in self.skills]
 
     def rarity(self, word: str) -> float:
         """What a word of the task is worth: as in BM25, less for everyday words."""
@@ -190,8 +191,3 @@ def weighted(skill: Skill) -> dict[str, float]:
         for word, count in Counter(listed).items():
             found[word] = found.get(word, 0.0) + WEIGHTS[name] * min(count, 2) ** 0.5
     return found
-
-
-def foreign(skill: Skill, weights: dict[str, float]) -> frozenset[str]:
-    """Words of the requests that should not call a skill, where nothing that speaks for it has them."""
-    return frozenset(words("\n".join(skill.false_friends))) - weights.keys()

@@ -260,6 +260,12 @@ def test_a_task_that_needs_no_skill_gets_none(built_in: Skills) -> None:
     assert len(given) <= 0.1 * len(unrelated), given
 
 
+def test_false_friends_rarely_call_a_skill(built_in: Skills) -> None:
+    friends = [(name, row["query"]) for name in NAMES for row in triggers(name) if not row["should_trigger"]]
+    called = [(name, query) for name, query in friends if name in proposed(built_in, query)]
+    assert len(called) <= 0.15 * len(friends), called
+
+
 def proposed(skills: Skills, task: str) -> list[str]:
     return [skill.name for skill in skills.match(task)]
 

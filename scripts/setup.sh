@@ -56,3 +56,12 @@ if jail=$(bwrap --version 2>/dev/null); then
 else
     say "bubblewrap is missing and cannot be installed from here: sandboxes use Landlock and seccomp where the kernel has them, else they refuse to start (apt-get install bubblewrap mends it)"
 fi
+
+# Kernels, torch.compile and Triton compile C and C++ against this Python.
+python_header='import pathlib, sys, sysconfig; sys.exit(not (pathlib.Path(sysconfig.get_paths()["include"]) / "Python.h").exists())'
+command -v g++ >/dev/null && "$venv/bin/python" -c "$python_header" || apt_install g++ python3-dev binutils || true
+if command -v g++ >/dev/null && "$venv/bin/python" -c "$python_header"; then
+    say "kernels are compiled by $(g++ --version | head -1)"
+else
+    say "g++ or Python.h is missing and cannot be installed from here: kernels are not compiled (apt-get install g++ python3-dev mends it)"
+fi

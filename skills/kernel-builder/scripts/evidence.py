@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from project import Project
+
 STATES = ["spec", "scaffold", "compile", "numerics", "load", "microbench", "endtoend", "report", "publish"]
 LABELS = ["measured-GPU", "measured-CPU", "emulated", "compiled-only", "computed", "not run"]
 PACKAGES = ["torch", "transformers", "kernels", "triton", "huggingface_hub"]
@@ -87,6 +89,7 @@ def write(record: Record, folder: Path) -> dict[str, Any]:
         "numbers": record.numbers,
         "findings": record.findings,
         "device": device(),
+        "tree": tree(folder),
         "seconds": round(time.time() - record.began, 1),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -119,6 +122,11 @@ def brief(part: dict[str, Any], most: int = 160) -> str:
         f"{name} {value}" for name, value in part["numbers"].items() if not isinstance(value, dict | list)
     )
     return f": {shown[:most]}" if shown else ""
+
+
+def tree(folder: Path) -> str:
+    """Which state of the project's files this is about; empty before there is a repository."""
+    return Project(folder.resolve(), {}).tree_hash() if (folder / ".git").exists() else ""
 
 
 def versions() -> dict[str, str]:

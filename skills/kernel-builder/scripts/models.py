@@ -69,6 +69,21 @@ def on_meta(config: Any) -> Any:
             return AutoModel.from_config(config).eval()
 
 
+SMALL = {
+    "hidden_size": 256, "n_embd": 256, "intermediate_size": 512, "n_inner": 512, "num_attention_heads": 4, "n_head": 4,
+    "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 512, "num_hidden_layers": 2, "n_layer": 2,
+    "max_window_layers": 2, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+
+
+def small(config: dict[str, Any]) -> Any:
+    """The same architecture with two narrow layers: what fits anywhere and still has every kind of module."""
+    from transformers import AutoConfig
+
+    told = {name: SMALL.get(name, value) for name, value in config.items() if name not in ("model_type", "layer_types")}
+    return AutoConfig.for_model(config["model_type"], **told)
+
+
 def calls_of(model: Any, tokens: int) -> list[tuple[str, Any, list[int]]]:
     """Every leaf module in the order of a forward pass over so many tokens: name, module, shape of its input."""
     import torch

@@ -115,7 +115,7 @@ class Project:
 
     def tree_hash(self) -> str:
         """Seven digits that name this state of the sources, `_dirty` when something is not committed."""
-        tree = git(self.folder, "rev-parse", "--short=7", "HEAD").strip()
+        tree = git(self.folder, "rev-parse", "--short=7", "HEAD^{tree}").strip()
         return tree + ("_dirty" if git(self.folder, "status", "--porcelain", "--untracked-files=no").strip() else "")
 
 

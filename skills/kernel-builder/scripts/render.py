@@ -133,7 +133,6 @@ def build_toml(project: Project, compiled: list[str]) -> str:
         toml += f'\n[kernel.{op}_{kind}]\nbackend = "{kind}"\ndepends = ["torch"]\ninclude = ["{folder}"]\n'
         toml += f"src = [{sources}\n]\n"
         toml += f'rocm-archs = ["{project.spec["target"]["arch"]}"]\n' if kind == "rocm" else ""
-        toml += 'cxx-flags = ["-O3", "-fopenmp"]\n' if kind == "cpu" else ""
     return toml
 
 

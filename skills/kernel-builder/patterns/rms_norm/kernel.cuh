@@ -6,9 +6,10 @@
 #include "device.cuh"
 
 constexpr int KEEP = 4;
+constexpr int threads_of(int warps) { return warps == 1 ? 128 : warps * 32; }
 
 template <typename T, int WIDTH, int WARPS>
-__global__ void __launch_bounds__(WARPS == 1 ? 128 : WARPS * 32) rms_norm_kernel(
+__global__ void __launch_bounds__(threads_of(WARPS), 1024 / threads_of(WARPS)) rms_norm_kernel(
     T* __restrict__ out, const T* __restrict__ x, const T* __restrict__ weight, int64_t rows, int width,
     int64_t out_stride, int64_t x_stride, float eps) {
   constexpr int LANES = WARPS * 32;
@@ -30,6 +31,7 @@ __global__ void __launch_bounds__(WARPS == 1 ? 128 : WARPS * 32) rms_norm_kernel
       for (int i = 0; i < WIDTH; ++i) squares += to_float(kept[k].value[i]) * to_float(kept[k].value[i]);
     }
   }
+#pragma unroll 1
   for (int p = lane + KEEP * LANES; p < packs; p += LANES) {
     const Pack<T, WIDTH> pack = load<T, WIDTH>(from + p * WIDTH);
 #pragma unroll
@@ -50,6 +52,7 @@ __global__ void __launch_bounds__(WARPS == 1 ? 128 : WARPS * 32) rms_norm_kernel
 #pragma unroll
   for (int k = 0; k < KEEP; ++k)
     if (lane + k * LANES < packs) write(lane + k * LANES, kept[k]);
+#pragma unroll 1
   for (int p = lane + KEEP * LANES; p < packs; p += LANES) write(p, load<T, WIDTH>(from + p * WIDTH));
 }
 
@@ -58,7 +61,7 @@ inline void launch_rows(const View& out, const View& x, const View& weight, floa
   Rows from, to;
   as_rows(x, from);
   as_rows(out, to);
-  constexpr int THREADS = WARPS == 1 ? 128 : WARPS * 32;
+  constexpr int THREADS = threads_of(WARPS);
   constexpr int ROWS = THREADS / (WARPS * 32);
   const unsigned blocks = unsigned((from.count + ROWS - 1) / ROWS);
   rms_norm_kernel<T, WIDTH, WARPS><<<blocks, THREADS, 0, stream>>>(

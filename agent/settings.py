@@ -46,6 +46,7 @@ class Settings(BaseModel):
     model: str = "auto"
     offline: bool = False
     confined: bool = False  # sessions see no file of this machine but those of their own folder and home
+    people: list[str] | None = None  # who may sign in with the Hub; not said: whoever has an account there
     upload_mb: Count = 200  # the largest file the page takes
 
     sandbox: Literal["auto", "embedded", "e2b"] = "auto"
@@ -127,7 +128,7 @@ def from_environment() -> list[tuple[str, Any, str]]:
 
 def parse(key: str, text: str, origin: str) -> Any:
     """Environment text as the value pydantic expects: lists have no spelling of their own there."""
-    if key == "sandbox_allow":
+    if key in ("sandbox_allow", "people"):
         return [] if text == "none" else [host.strip() for host in text.split(",") if host.strip()]
     if key == "sandbox_shares":
         try:

@@ -9,13 +9,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, WebSocketRoute
 
+from agent import doctor
 from agent.errors import UserError
 from agent.settings import Settings
 from agent.store import Store, StoreError
@@ -50,6 +51,14 @@ class Server:
         socket = WebSocketRoute("/x/sessions/{id}/events", functools.partial(stream.follow, self))
         parts = (sessions, files, about, runs)
         return [*self.door.routes(), socket, *assets.routes(), *(one for part in parts for one in part.routes(self))]
+
+    @functools.cached_property
+    def notice(self) -> str:
+        """What everybody must know before they begin: that code cannot run here, and what to do about it."""
+        if self.settings.e2b_api_key or self.settings.sandbox == "e2b":
+            return ""
+        found = doctor.jail(self.settings)
+        return f"Code cannot run here: {found.text}. Cure: {found.mend}." if found.state == "bad" else ""
 
     def settings_for(self, person: Person, id: str = "") -> Settings:
         """What a person's sessions run by: theirs, and for one session its own model."""
@@ -116,6 +125,8 @@ def launch(server: Server, rules: guard.Rules, host: str, port: int | None, shar
         raise UserError(f"The page cannot be served on {host}: {error} Choose another --port.") from None
     for one in knocked:
         one.started = True
+        if demo.share_url:
+            one.rules = replace(rules, hosts=rules.hosts | {guard.host_name(demo.share_url.partition("://")[2])})
     return demo
 
 

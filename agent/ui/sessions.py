@@ -50,6 +50,7 @@ def me(ask: Ask) -> dict[str, Any]:
         "space": door.space,
         "local": door.local,
         "can_sign_out": door.can_sign_out,
+        "notice": ask.server.notice,
     }
 
 

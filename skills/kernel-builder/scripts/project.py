@@ -1,7 +1,7 @@
 """A kernel project on disk: where its parts lie, its truth, and how what was built is loaded.
 
-`kernel.json` in the project is what was asked and specified. The oracle is read from the sources folder it names, a
-pattern of this skill or a frozen copy of what the author of an own op wrote, never from the project's own tests.
+`kernel.json` in the project is what was asked and specified. A pattern's oracle is read from this skill; only for an op
+that is no pattern it is what the author put into sources/, and then by its digest. The copy in tests/ is for readers.
 """
 
 import hashlib
@@ -55,15 +55,13 @@ class Project:
     def schema(self) -> Schema:
         return parse(self.spec["schema"])
 
-    @property
-    def sources(self) -> Path:
-        """Pattern, or the author's own files: what the project was made from. Relative names are patterns."""
-        named = self.spec["sources"]
-        return PATTERNS / named if "/" not in named else Path(named)
+    def sources(self) -> dict[str, Path]:
+        """What the project is made from by file name: files in its sources/, the pattern's for the rest."""
+        return sources_of(self.folder, self.spec["pattern"])
 
     def truth(self) -> ModuleType:
         """The oracle, which must still be what the spec was made with."""
-        path = self.sources / "oracle.py"
+        path = self.sources()["oracle.py"]
         if digest(path) != self.spec["oracle_sha256"]:
             raise Mistake(f"{path} is not the oracle this project was specified with. Run spec.py again.")
         return load_module("oracle", path)
@@ -117,6 +115,23 @@ class Project:
         """Seven digits that name this state of the sources, `_dirty` when something is not committed."""
         tree = git(self.folder, "rev-parse", "--short=7", "HEAD^{tree}").strip()
         return tree + ("_dirty" if git(self.folder, "status", "--porcelain", "--untracked-files=no").strip() else "")
+
+
+def sources_of(folder: Path, pattern: str | None) -> dict[str, Path]:
+    """A pattern's oracle is never taken from the project: who writes a kernel does not write its judge."""
+    own, found = folder / "sources", {}
+    strangers = sorted(one.name for one in own.iterdir() if one.name not in SOURCES) if own.is_dir() else []
+    if strangers:
+        raise Mistake(f"No source of a kernel: {', '.join(strangers)}. The files are {', '.join(SOURCES)}.")
+    for name in SOURCES:
+        places = (
+            [PATTERNS / pattern]
+            if pattern and name == "oracle.py"
+            else [own, *([PATTERNS / pattern] if pattern else [])]
+        )
+        if here := next((one / name for one in places if (one / name).is_file()), None):
+            found[name] = here
+    return found
 
 
 def digest(path: Path) -> str:

@@ -186,9 +186,9 @@ def open_ends(project: Project, found: dict[str, dict[str, Any] | None]) -> list
             f"Made on {device['cpu'] or device['machine']}, GPU: {device['gpu'] or 'none'}.",
             f"Versions: {versions}.",
         ]
-    if project.spec["own"]:
+    if not project.spec["pattern"]:
         lines += ["", "The oracle was written together with this kernel. Read it before you trust the checks:", ""]
-        lines += ["```python", (project.sources / "oracle.py").read_text(encoding="utf-8").rstrip(), "```"]
+        lines += ["```python", project.sources()["oracle.py"].read_text(encoding="utf-8").rstrip(), "```"]
     return lines
 
 

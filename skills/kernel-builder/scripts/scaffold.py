@@ -16,27 +16,26 @@ from pathlib import Path
 import evidence
 import render
 import rules
-from project import SOURCES, Mistake, Project, git
+from project import Mistake, Project, git
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path)
-    parser.add_argument("--changes", type=Path, help="a folder with files that take the place of the sources'")
     parser.add_argument("--anew", action="store_true", help="write files again that were changed by hand")
     given = parser.parse_args(argv)
     try:
         project = Project.open(given.project)
         with evidence.recording("scaffold", project.folder) as record:
-            scaffold(project, given.changes, given.anew, record)
+            scaffold(project, given.anew, record)
     except Mistake as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return evidence.told(given.project, "scaffold")
 
 
-def scaffold(project: Project, changes: Path | None, anew: bool, record: evidence.Record) -> None:
-    sources = sources_of(project, changes)
+def scaffold(project: Project, anew: bool, record: evidence.Record) -> None:
+    sources = complete(project)
     project.truth()  # still the oracle of the spec
     written, kept = write(project, render.files(project, sources), anew)
     if kept:
@@ -61,14 +60,9 @@ def scaffold(project: Project, changes: Path | None, anew: bool, record: evidenc
     record.part("committed", "fail" if dirty else "pass", "computed", dirty[:200], tree=project.tree_hash())
 
 
-def sources_of(project: Project, changes: Path | None) -> dict[str, Path]:
-    """Each source file: the changed one where there is one. The oracle cannot be changed."""
-    found = {name: project.sources / name for name in SOURCES if (project.sources / name).exists()}
-    changed = sorted(changes.iterdir()) if changes else []
-    for path in changed:
-        if path.name not in SOURCES or path.name == "oracle.py":
-            raise Mistake(f"{path.name} cannot be changed here. Changeable are {', '.join(SOURCES[1:])}.")
-        found[path.name] = path
+def complete(project: Project) -> dict[str, Path]:
+    """The sources, once what belongs together is there."""
+    found = project.sources()
     for needs, needed in (("kernel.cuh", "arguments.h"), ("rows.h", "arguments.h")):
         if needs in found and needed not in found:
             raise Mistake(f"{needs} needs {needed} beside it: what the op refuses, and how its work divides.")

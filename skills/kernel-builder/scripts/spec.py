@@ -21,7 +21,7 @@ from typing import Any
 
 import evidence
 from models import calls_of, config_of, on_meta
-from project import PATTERNS, SOURCES, Mistake, digest, load_module
+from project import PATTERNS, Mistake, digest, load_module, sources_of
 from schema import parse
 from targets import bound_us, target
 
@@ -34,7 +34,7 @@ NAME = re.compile(r"[a-z][-a-z0-9]*[a-z0-9]")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path)
-    parser.add_argument("--sources", required=True, help="a pattern's name, or a folder with files like a pattern's")
+    parser.add_argument("--pattern", help="a pattern's name; without it the project's own sources/oracle.py")
     parser.add_argument("--target", required=True, help="H100, A100, T4, MI300X, CPU, sm_90, ...")
     parser.add_argument("--model", help="id or folder of the model it is meant for")
     parser.add_argument("--name", help="its name on the Hub (default: made from model and op)")
@@ -50,17 +50,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def specify(given: argparse.Namespace, record: evidence.Record) -> None:
-    sources = sources_of(given.sources)
+    oracle = oracle_at(given.project, given.pattern)
     card = target(given.target)
-    truth = truth_of(sources)
+    truth = truth_of(oracle)
     schema = parse(truth.SCHEMA)
     if schema.op != truth.OP:
         raise Mistake(f"oracle.py: SCHEMA names {schema.op}, OP says {truth.OP}. They must be one.")
-    own = sources.parent != PATTERNS
-    record.part(
-        "oracle", "pass", "computed", sha256=digest(sources / "oracle.py"), by="its author" if own else "a pattern"
-    )
-    if own:
+    by = f"the pattern {given.pattern}" if given.pattern else "the kernel's author"
+    record.part("oracle", "pass", "computed", by=by, sha256=digest(oracle))
+    if not given.pattern:
         record.find("warning", "The oracle was written together with the kernel: read it before you trust the checks.")
 
     dtype = given.dtype or ("bfloat16" if "bfloat16" in truth.DTYPES else truth.DTYPES[0])
@@ -78,9 +76,8 @@ def specify(given: argparse.Namespace, record: evidence.Record) -> None:
         "op": truth.OP,
         "title": truth.TITLE,
         "schema": schema.text,
-        "sources": sources.name if not own else str(sources),
-        "own": own,
-        "oracle_sha256": digest(sources / "oracle.py"),
+        "pattern": given.pattern,
+        "oracle_sha256": digest(oracle),
         "layer": getattr(truth, "LAYER", None),
         "target": card,
         "model": model,
@@ -100,22 +97,17 @@ def specify(given: argparse.Namespace, record: evidence.Record) -> None:
     (given.project / "kernel.json").write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
 
 
-def sources_of(named: str) -> Path:
-    path = PATTERNS / named if "/" not in named else Path(named).resolve()
-    if (path / "oracle.py").exists():
-        strangers = sorted(
-            one.name for one in path.iterdir() if one.name not in [*SOURCES, "mutants.json", "__pycache__"]
-        )
-        if strangers:
-            raise Mistake(f"Not a source of a kernel: {', '.join(strangers)}. The files are {', '.join(SOURCES)}.")
-        return path
-    known = ", ".join(sorted(one.parent.name for one in PATTERNS.glob("*/oracle.py")))
-    raise Mistake(f"'{named}' is no pattern and no folder with an oracle.py. Patterns are {known}.")
+def oracle_at(folder: Path, pattern: str | None) -> Path:
+    found = sources_of(folder, pattern).get("oracle.py") if not pattern or "/" not in pattern else None
+    if found is None:
+        known = ", ".join(sorted(one.parent.name for one in PATTERNS.glob("*/oracle.py")))
+        named = f"'{pattern}' is no pattern" if pattern else f"{folder}/sources has no oracle.py"
+        raise Mistake(f"{named}. Patterns are {known}; an op of your own needs sources/oracle.py in the project.")
+    return found
 
 
-def truth_of(sources: Path) -> ModuleType:
+def truth_of(path: Path) -> ModuleType:
     """The oracle: only torch and math, nothing that acts when it is imported, every name that is needed."""
-    path = sources / "oracle.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         named = [one.name for one in node.names] if isinstance(node, ast.Import) else []
         named += [node.module or "."] if isinstance(node, ast.ImportFrom) else []

@@ -21,7 +21,7 @@ ops = torch.ops.{name}
 def add_op_namespace_prefix(op_name: str) -> str:
     return f"{name}::{{op_name}}"
 '''
-REGISTRATION = """// Made with the build: the op library has the build's name, and the shared object is an empty Python module.
+REGISTRATION = """// Made with the build: the op library has the build's name; the shared object is an empty module.
 #pragma once
 
 #include <Python.h>

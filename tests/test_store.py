@@ -161,6 +161,20 @@ def test_search_finds_words_in_tasks_answers_code_and_output(any_store):
     assert store.search("learning_rate", owner="bob") == []
 
 
+def test_a_word_that_never_ends_is_kept_as_fast_as_a_sentence(store):
+    session = store.create_session().id
+
+    def spent(text):
+        begun = time.process_time()
+        store.append(session, "output", {"text": text, **OUT})
+        return time.process_time() - begun
+
+    sentence, word = spent("seven words are in this short sentence " * 100_000), spent("x" * 4_000_000)
+    assert word < 2 * sentence, (word, sentence)
+    store.append(session, "output", {"text": "tail found", **OUT})
+    assert store.search("found")
+
+
 def test_exports_join_the_stream_and_cannot_be_broken_out_of(store):
     session = store.create_session("A *title*").id
     store.append(session, "task", {"text": "do it\n# not a heading"})

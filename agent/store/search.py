@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 TYPES = frozenset({"task", "answer", "code", "output"})
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-_LAST_WORD = re.compile(r"\w{1,64}\Z")
+_LAST_WORD = re.compile(r"\w+\Z")
+_LONGEST_HALF = 64  # characters of a cut word that are indexed again with its second half
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def words(query: str) -> list[str]:
 
 def last_word(text: str) -> str:
     """The beginning of a word that the next piece of a stream may continue."""
-    found = _LAST_WORD.search(text)
+    found = _LAST_WORD.search(text[-_LONGEST_HALF:])
     return found.group() if found else ""
 
 

@@ -57,7 +57,7 @@ def assert_clean(where: str, data: bytes) -> None:
 @pytest.fixture
 def watched(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Everything that is logged or printed while the test runs is looked at in the end."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     yield
     out, err = capfd.readouterr()
     assert_clean("stdout", out.encode())

@@ -256,12 +256,14 @@ class Session:
         return outcome
 
     def system_text(self, task: str) -> str:
-        bodies = self.skills.match(task)
+        where = place.describe(self.settings, self.executor.ready(), list(self.given.inside))
+        tools = self.tools.values()
+        catalog = self.skills.catalog(prompt.room_for_catalog(tools))
+        bodies = self.skills.match(task, prompt.room_for_bodies(prompt.system(tools, where, catalog)))
         for skill in bodies:
             self.use_skill(skill)
-        where = place.describe(self.settings, self.executor.ready(), list(self.given.inside))
         shown = [{"name": skill.name, "folder": skill.inside, "body": self.skills.body(skill)} for skill in bodies]
-        return prompt.system(self.tools.values(), where, self.skills.catalog(), shown)
+        return prompt.system(tools, where, catalog, shown)
 
     def use_skill(self, skill: Skill) -> None:
         """Its files go into the sandbox, once for each sandbox."""

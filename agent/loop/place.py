@@ -10,6 +10,7 @@ from agent.loop.prompt import render
 from agent.sandbox.open import Sandbox
 from agent.settings import Settings
 
+MOST_FILES = 20
 SHOWN = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "trackio", "pandas", "matplotlib")
 NETWORK = {
     "embedded": "only package indexes and the Hugging Face Hub, through a proxy that is set up.",
@@ -27,7 +28,8 @@ def describe(settings: Settings, sandbox: Sandbox, files: list[str]) -> str:
         packages=", ".join(SHOWN),
         offline=settings.offline,
         network=network(settings, embedded),
-        files=[file.removeprefix("/home/user/") for file in files],
+        files=[file.removeprefix("/home/user/") for file in files[-MOST_FILES:]],
+        more=max(0, len(files) - MOST_FILES),
     )
 
 

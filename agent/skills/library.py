@@ -15,6 +15,8 @@ from .rank import Ranking
 from .skill import INSIDE, Skill, tokens
 
 NAMED = re.compile(r"(?<!\S)[/$]([^\W_]+(?:-[^\W_]+)*)(?=$|[\s,;:.!?)])")
+# What nearly every description begins with; the catalog says it once.
+WHEN = re.compile(r"use (?:this skill|it) when (?:(?:the person|the user|you|someone) wants? (?:to )?)?", re.I)
 NAMED_TOKENS = 10_000  # what a person may call up by name, whatever the budget for proposals
 BODY_CHARACTERS = 32_000
 FILES_SHOWN = 40
@@ -58,8 +60,8 @@ class Skills:
 
         Long descriptions give way first, each to the same length; then the last names, counted.
         """
-        head = f"Folders, read-only in the sandbox: {INSIDE}/<name>"
-        rows = [(skill.name, skill.description) for skill in self.trusted]
+        head = f"Use one when the person wants its line. Folders, read-only in the sandbox: {INSIDE}/<name>"
+        rows = [(skill.name, WHEN.sub("", skill.description, count=1)) for skill in self.trusted]
         if not rows:
             return ""
         low, high = 0, max(len(text) for _, text in rows)

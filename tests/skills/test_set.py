@@ -23,6 +23,7 @@ from agent.loop import know_how, prompt
 from agent.skills import Skills, commands
 from agent.skills.cases import load_cases
 from agent.skills.read import check, load
+from agent.skills.skill import tokens as skill_tokens
 from tests.conftest import ROOT
 from tests.skills.hub import Hub
 
@@ -88,11 +89,19 @@ def test_numbers_have_a_source_and_a_date(name: str) -> None:
     assert re.search(r"20\d\d-\d\d", written), f"{name}/references tells no date"
 
 
-def test_the_whole_prompt_stays_small_with_every_skill_and_tool(built_in: Skills) -> None:
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_the_whole_prompt_stays_small_with_every_tool_and_skill_and_any_one_of_them_in_use(
+    built_in: Skills, name: str
+) -> None:
     tools = {**toolbox.load(), **know_how.skill_tools(built_in, lambda skill: None)}
-    text = prompt.system(tools.values(), "Python 3.11, 2 CPU cores, no GPU.", built_in.catalog())
+    catalog, place = built_in.catalog(prompt.room_for_catalog(tools.values())), "x" * 4 * prompt.FOR_PLACE
+    skill = built_in.get(name)
+    body = {"name": name, "folder": skill.inside, "body": built_in.body(skill)}
+    text = prompt.system(tools.values(), place, catalog, [body])
     assert len(text.encode()) / 4 <= PROMPT_TOKENS
-    assert all(f"- {name}:" in text for name in NAMES)
+    assert skill_tokens(skill.text) <= prompt.room_for_bodies(prompt.system(tools.values(), place, catalog))
+    lines = [line.partition(": ")[2] for line in catalog.splitlines()[1:]]
+    assert len(lines) == len(built_in.trusted) and min(map(len, lines)) > 60, "what each is for can still be read"
 
 
 def test_the_table_of_models_is_the_one_the_agent_uses() -> None:

@@ -1,6 +1,7 @@
 """The image classifier's script on pictures of two colours with a tiny ViT, made here."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,36 @@ def tiny_llava(folder: Path) -> Path:
     return folder
 
 
+def places(path: Path) -> Path:
+    """Grey pictures with one coloured square each, and where it is."""
+    from datasets import Dataset, Features, Image, List, Value
+    from PIL import Image as Picture
+
+    features = {"image": Image(), "objects": {"bbox": List(List(Value("float32"))), "category": List(Value("string"))}}
+    rows = []
+    for number in range(40):
+        draw = random.Random(number)
+        side, kind = draw.randint(16, 30), draw.choice(["red", "blue"])
+        x, y = draw.randint(0, 64 - side), draw.randint(0, 64 - side)
+        picture = Picture.new("RGB", (64, 64), (128, 128, 128))
+        picture.paste((240, 20, 20) if kind == "red" else (20, 20, 240), (x, y, x + side, y + side))
+        rows.append({"image": picture, "objects": {"bbox": [[x, y, side, side]], "category": [kind]}})
+    Dataset.from_list(rows, features=Features(features)).to_parquet(path)
+    return path
+
+
+def tiny_yolos(folder: Path) -> Path:
+    import torch
+    from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessorPil
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 128}
+    config = YolosConfig(**sizes, image_size=[64, 64], patch_size=8, num_detection_tokens=4)
+    YolosForObjectDetection(config).save_pretrained(folder)
+    YolosImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 64}).save_pretrained(folder)
+    return folder
+
+
 ASKED = "def to_rows(row):\n    asked = [{'role': 'user', 'content': 'Which colour?'}]\n"
 SAID = "    said = [{'role': 'assistant', 'content': row['label']}]\n"
 OTHER = "    other = [{'role': 'assistant', 'content': 'no idea'}]\n"
@@ -130,3 +161,33 @@ def test_an_image_classifier_passes_its_preflight_and_learns_two_colours(home: P
     model = AutoModelForImageClassification.from_pretrained(folder / "model")
     assert set(model.config.label2id) == {"red", "blue"}
     assert torch.isfinite(model(torch.zeros(1, 3, 32, 32)).logits).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_object_detector_passes_its_preflight_and_learns_where_squares_are(home: Path) -> None:
+    import torch
+    from transformers import AutoModelForObjectDetection
+
+    plan = {
+        "method": "object-detection",
+        "model": {"id": str(tiny_yolos(home / "yolos")), "parameters": 150_000},
+        "dataset": {"id": str(places(home / "places.parquet"))},
+        "adapter": {"kind": "none"},
+        "hyper": {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "max_steps": 40, "eval_steps": 20}
+        | {"image_size": 64, "max_grad_norm": 0.1},
+        "eval": {"share": 0.25},
+        "hardware": {"where": "local", "name": "cpu", "device": "cpu"},
+        "limits": {"minutes": 5},
+    }
+    folder = written(home, plan)
+    on_this_machine(folder)
+    findings = json.loads((folder / "preflight.json").read_text())["findings"]
+    assert all(one["ok"] for one in findings), findings
+    trained(folder)
+    judged = told(folder, "eval.json")
+    assert judged["metric"] == "recall" and len(judged["after"]["recall"]) == 10
+    assert judged["after"]["means"]["loss"] < judged["before"]["means"]["loss"] - 0.5
+    model = AutoModelForObjectDetection.from_pretrained(folder / "model")
+    assert set(model.config.label2id) == {"red", "blue"}
+    assert torch.isfinite(model(torch.zeros(1, 3, 64, 64)).pred_boxes).all()

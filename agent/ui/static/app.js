@@ -12,6 +12,7 @@ import { icon, mark } from "./lib/icons.js";
 import { Stream } from "./lib/stream.js";
 import { Theme } from "./lib/theme.js";
 import { chooseModel } from "./panels/models.js";
+import { show } from "./lib/dialog.js";
 import { toast } from "./lib/toast.js";
 
 const STYLES = ["base", "shell", "log", "forms", "panels"];
@@ -31,6 +32,13 @@ class App extends HTMLElement {
     addEventListener("hashchange", () => this.route());
     document.addEventListener("keydown", (event) => this.key(event));
     this.route();
+    this.notice();
+  }
+
+  /** What everybody must see first: that code cannot run here, and the cure. */
+  async notice() {
+    const { notice } = await get("me").catch(() => ({}));
+    if (notice) this.main.firstElementChild.after(h("p.notice", { role: "status" }, icon("warn", 16), h("span", {}, notice)));
   }
 
   build() {
@@ -201,6 +209,8 @@ class App extends HTMLElement {
       this.toggleSide(true);
       return this.side.show(name, detail);
     }
+    if (name === "help") return this.help(detail.commands);
+    if (name === "cost") return this.tell(this.log.cost());
     if (name === "new") return this.go(null);
     if (name === "stop") return this.stop();
     if (name === "tell") return this.tell(detail.text);
@@ -208,11 +218,19 @@ class App extends HTMLElement {
     if (name === "deleted" && detail.id === this.session) return this.go(null);
     if (name === "model") return this.setModel(detail.spec);
     if (name === "export" && this.session) return location.assign(url(`sessions/${part(this.session)}/export`, { format: detail.format || "html" }));
-    if (name === "rename" && this.session) {
+    if (name === "rename" && this.session && detail.title) {
       await this.try(() => patch(`sessions/${part(this.session)}`, { title: detail.title }));
       this.name(detail.title);
       this.sessions.refresh();
     }
+  }
+
+  help(commands) {
+    const keys = [["Enter", "send"], ["Shift Enter", "break the line"], ["Ctrl K", "search the sessions"], ["Ctrl J", "to the message field"], ["Esc", "close what is open"]];
+    show(this.frame, "Commands and keys", [
+      h("dl.facts", {}, commands.map((one) => [h("dt", {}, h("code", {}, `/${one.name}`)), h("dd", {}, one.what)])),
+      h("dl.facts", {}, keys.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])),
+    ]);
   }
 
   async models() {

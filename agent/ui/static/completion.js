@@ -28,7 +28,7 @@ export class Completion {
     set(
       this.list,
       this.offers.map(({ name, what }, at) =>
-        h("li", { role: "option", id: `completion-${at}`, "aria-selected": String(at === this.at), onmousedown: (event) => (event.preventDefault(), this.choose(at)) }, h("code", {}, `/${name.replace(/^\//, "")}`), h("span", {}, what)),
+        h("li", { role: "option", id: `completion-${at}`, "aria-selected": String(at === this.at), onmousedown: (event) => (event.preventDefault(), this.choose(at)) }, h("code", {}, `/${name}`), h("span", {}, what)),
       ),
     );
     if (open) this.field.setAttribute("aria-activedescendant", `completion-${this.at}`);

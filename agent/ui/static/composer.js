@@ -6,15 +6,13 @@ import { bytes } from "./lib/format.js";
 import { icon } from "./lib/icons.js";
 import { Completion } from "./completion.js";
 
+// What this page does itself; the server's list names more of them, and every skill.
 const OWN = [
-  { name: "new", what: "begin another session" },
-  { name: "model", what: "which model answers, and how to change it" },
-  { name: "stop", what: "stop the turn that runs" },
   { name: "runs", what: "show the trainings" },
   { name: "artifacts", what: "show what was made" },
-  { name: "export", what: "this session as one HTML file" },
-  { name: "settings", what: "settings and health" },
+  { name: "settings", what: "settings, skills and health" },
 ];
+const ACTS = new Set(["help", "new", "model", "cost", "stop", "export", "rename", ...OWN.map((one) => one.name)]);
 
 class Composer extends HTMLElement {
   use(context) {
@@ -97,9 +95,12 @@ class Composer extends HTMLElement {
       // no storage, no draft
     }
     const found = /^\/([\w-]*)$/.exec(this.field.value);
-    const own = new Set(OWN.map((command) => command.name));
-    const all = [...OWN, ...(this.commands || []).filter((command) => !own.has(command.name.replace(/^\//, "")))];
-    this.completion.offer(found ? all.filter((command) => command.name.replace(/^\//, "").startsWith(found[1])) : []);
+    this.completion.offer(found ? this.known().filter((one) => one.name.startsWith(found[1])) : []);
+  }
+
+  known() {
+    const told = (this.commands || []).map((one) => ({ ...one, name: one.name.replace(/^\//, "") }));
+    return [...told.filter((one) => ACTS.has(one.name)), ...OWN, ...told.filter((one) => !ACTS.has(one.name))];
   }
 
   grow() {
@@ -116,13 +117,9 @@ class Composer extends HTMLElement {
   }
 
   take(name) {
-    const word = name.replace(/^\//, "");
-    if (OWN.some((command) => command.name === word)) {
-      this.clear();
-      this.command(word, "");
-    } else {
-      this.draft(`/${word} `);
-    }
+    if (!ACTS.has(name) || name === "rename") return this.draft(`/${name} `);
+    this.clear();
+    this.command(name, "");
   }
 
   clear() {
@@ -132,6 +129,8 @@ class Composer extends HTMLElement {
 
   command(word, rest) {
     if (word === "model") return rest ? this.context.act("model", { spec: rest }) : this.context.act("models");
+    if (word === "rename") return this.context.act("rename", { title: rest });
+    if (word === "help") return this.context.act("help", { commands: this.known() });
     if (word === "export") return this.context.act("export", { format: rest || "html" });
     return this.context.act(word);
   }
@@ -139,7 +138,7 @@ class Composer extends HTMLElement {
   async submit() {
     const text = this.field.value.trim();
     const [, word, rest] = /^\/(\w+)\s*(.*)$/s.exec(text) || [];
-    if (word && OWN.some((command) => command.name === word)) {
+    if (ACTS.has(word)) {
       this.clear();
       return this.command(word, rest);
     }

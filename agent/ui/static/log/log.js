@@ -2,7 +2,7 @@
 // page is hidden), and the view follows the end only while the reader is there.
 import { h, set } from "../lib/dom.js";
 import { icon } from "../lib/icons.js";
-import { oneLine } from "../lib/format.js";
+import { count, money, oneLine } from "../lib/format.js";
 import { Turn } from "./turn.js";
 
 const AT_THE_END = 48; // pixels
@@ -32,7 +32,7 @@ export class Log extends HTMLElement {
     this.turn = null;
     this.following = true;
     this.live = false;
-    this.calls = new Map();
+    this.spent = { tokens: 0, usd: 0, unknown: false };
     this.state = "idle";
     this.model = null;
     set(this.list);
@@ -76,6 +76,7 @@ export class Log extends HTMLElement {
     if (type === "state" && data.detail?.model) this.model = data.detail;
     if (type === "task" || !this.turn) this.begin(event);
     this.turn.take(event, this.live);
+    if (type === "usage") this.used(data);
     if (type === "state") this.stands(data);
     if (this.live) this.speak(type, data);
   }
@@ -91,6 +92,19 @@ export class Log extends HTMLElement {
       this.turns = [...this.turns.slice(-1), this.turn];
     }
     this.list.append(this.turn.element);
+  }
+
+  /** Tokens and money of the whole session, as far as they were told. */
+  cost() {
+    const { tokens, usd, unknown } = this.spent;
+    const price = unknown ? (usd ? `${money(usd)} and more that nobody told` : "the price was not told") : money(usd);
+    return tokens ? `${count(tokens)} tokens, ${price}.` : "Nothing was used in this session yet.";
+  }
+
+  used({ input_tokens: read, output_tokens: written, usd }) {
+    this.spent.tokens += read + written;
+    if (usd === undefined || usd === null) this.spent.unknown = true;
+    else this.spent.usd += usd;
   }
 
   stands(data) {

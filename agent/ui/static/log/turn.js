@@ -104,10 +104,7 @@ export class Turn {
   }
 
   tool(event) {
-    const { data } = event;
-    const part = this.part(`tool ${data.id}`, () => new ToolCall(this.context));
-    part.take(event);
-    if (event.type === "tool_call") this.log.calls.set(data.id, event);
+    this.part(`tool ${event.data.id}`, () => new ToolCall(this.context)).take(event);
   }
 
   approval(event) {

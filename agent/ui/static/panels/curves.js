@@ -7,8 +7,8 @@ const WIDTH = 380;
 const HEIGHT = 132;
 const PAD = { left: 46, right: 10, top: 10, bottom: 20 };
 const MOST = 1200;
-const ORDER = ["loss", "eval_loss", "eval", "reward", "accuracy", "learning_rate", "tokens", "memory", "grad"];
-const NAMES = { loss: "Loss", learning_rate: "Learning rate", grad_norm: "Gradient norm", tokens_per_second: "Tokens per second" };
+const ORDER = ["loss", "eval_loss", "reward", "eval", "accuracy", "learning_rate", "tokens", "memory", "grad"];
+const NAMES = { loss: "Loss", eval_loss: "Held-out loss", learning_rate: "Learning rate", grad_norm: "Gradient norm", tokens_per_second: "Tokens per second" };
 const QUIET = /epoch|total_flos|runtime|samples_per|steps_per|num_tokens|global_step|^step$|entropy|mean_token|timestamp/i;
 
 export class Curves {
@@ -49,8 +49,10 @@ export class Curves {
 }
 
 function rank(name) {
+  const exact = ORDER.indexOf(name);
+  if (exact >= 0) return exact;
   const at = ORDER.findIndex((part) => name.includes(part));
-  return at < 0 ? ORDER.length : at;
+  return at < 0 ? 2 * ORDER.length : ORDER.length + at;
 }
 
 /** Every second point goes when there are too many, never the last. */

@@ -3,7 +3,7 @@ import { get, part, post, url } from "../lib/api.js";
 import { h, set, arrows } from "../lib/dom.js";
 import { codeBlock } from "../lib/code.js";
 import { confirm } from "../lib/dialog.js";
-import { duration, money, short } from "../lib/format.js";
+import { bytes, duration, money, short } from "../lib/format.js";
 import { icon } from "../lib/icons.js";
 import { markdown } from "../lib/markdown.js";
 import { Curves } from "./curves.js";
@@ -19,7 +19,7 @@ export class Run {
     this.name = name;
     this.context = context;
     this.row = 0;
-    this.byte = 0;
+    this.byte = undefined; // the first look takes the end of the log
     this.curves = new Curves();
     this.log = h("pre.log.scroll", { tabindex: 0, role: "group", "aria-label": "Log" });
     this.facts = h("div");
@@ -74,7 +74,7 @@ export class Run {
   }
 
   state() {
-    return this.told.job?.state || this.told.state || "prepared";
+    return this.told.state;
   }
 
   async more() {
@@ -90,28 +90,29 @@ export class Run {
   }
 
   draw() {
-    const { job = {}, plan = {}, verdict } = this.told;
-    const state = this.state();
+    const { state, plan = {}, numbers = {}, judged, diagnosis, alerts = [] } = this.told;
     this.badge.className = `badge ${state}`;
     this.badge.textContent = state;
     this.bar.hidden = ENDED.has(state);
-    const steps = job.planned_steps ?? job.steps;
-    const progress = job.progress ?? (steps ? (job.step || 0) / steps : null);
-    if (progress === null || progress === undefined) this.bar.removeAttribute("value");
-    else this.bar.value = progress;
+    if (this.told.progress === null) this.bar.removeAttribute("value");
+    else this.bar.value = this.told.progress;
     const facts = [
-      ["Step", steps ? `${job.step ?? 0} of ${steps}` : job.step],
-      ["Left", ENDED.has(state) ? null : left(job)],
-      ["Took", job.seconds && duration(job.seconds)],
-      ["Loss", job.loss],
-      ["Tokens/s", job.tokens_per_second],
-      ["Cost", job.usd === undefined ? null : money(job.usd)],
-      ["Model", plan.model?.name || plan.base_model || plan.model],
-      ["Why it ended", job.reason],
-    ].filter(([, value]) => value !== null && value !== undefined && value !== "" && typeof value !== "object");
+      ["Step", this.told.steps ? `${this.told.step ?? 0} of ${this.told.steps}` : this.told.step],
+      ["Time left", this.told.eta_seconds === null || ENDED.has(state) ? null : duration(this.told.eta_seconds)],
+      ["Loss", numbers.loss],
+      ["Held-out loss", numbers.eval_loss],
+      ["Reward", numbers.reward],
+      ["Tokens/s", numbers.tokens_per_second],
+      ["Memory", numbers.memory_mb && bytes(numbers.memory_mb * 1e6)],
+      ["Cost", this.told.usd === null ? "unknown" : money(this.told.usd)],
+      ["Method", plan.method],
+    ].filter(([, value]) => value !== null && value !== undefined && value !== "");
     set(
       this.facts,
-      verdictBox(verdict),
+      judged && verdictBox(judged),
+      ENDED.has(state) && state !== "succeeded" && h("p.error-text", {}, this.told.reason),
+      diagnosis && h("div.error", {}, h("strong", {}, "What happened"), record(diagnosis)),
+      alerts.length > 0 && h("ul.alerts", {}, alerts.slice(-3).map((one) => h("li", {}, icon("warn", 16), typeof one === "string" ? one : one.text || one.title || JSON.stringify(one)))),
       h("dl.facts.wide", {}, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, short(value))))),
     );
     set(
@@ -141,7 +142,7 @@ export class Run {
     if (key === "curves") set(this.view, this.curves.element);
     else if (key === "log") set(this.view, this.log);
     else if (key === "report") set(this.view, told.report ? h("div.report", {}, markdown(told.report, picture)) : h("p.note", {}, "The report is written when the run has something to tell."));
-    else if (key === "plan") set(this.view, h("h3", {}, "Plan"), facts(told.plan), h("h3", {}, "Preflight"), told.preflight && Object.keys(told.preflight).length ? facts(told.preflight) : h("p.note", {}, "Not rehearsed yet."));
+    else if (key === "plan") set(this.view, h("h3", {}, "Plan"), record(told.plan), h("h3", {}, "Preflight"), told.preflight?.findings?.length ? rehearsal(told.preflight.findings) : h("p.note", {}, "Not rehearsed yet."));
     else set(this.view, told.script ? codeBlock(told.script, "python") : h("p.note", {}, "There is no script yet."));
   }
 
@@ -166,26 +167,21 @@ export class Run {
   }
 }
 
-function left(job) {
-  const seconds = job.eta_seconds ?? (job.eta_minutes === undefined || job.eta_minutes === null ? null : job.eta_minutes * 60);
-  return seconds === null ? null : duration(seconds);
+function verdictBox({ verdict, reason }) {
+  return h("p.verdict", { "data-verdict": String(verdict).toLowerCase() }, h("strong", {}, verdict), h("span", {}, reason));
 }
 
-function verdictBox(verdict) {
-  if (!verdict) return null;
-  const word = typeof verdict === "string" ? verdict : verdict.verdict || verdict.word || verdict.state;
-  if (!word) return null;
-  const why = typeof verdict === "object" ? verdict.reason || verdict.why || verdict.line : "";
-  return h("p.verdict", { "data-verdict": String(word).toLowerCase() }, h("strong", {}, word), why && h("span", {}, why));
+function rehearsal(findings) {
+  return h("ul.findings", {}, findings.map(({ ok, check, what, mend }) => h("li.finding", { "data-level": ok ? "ok" : "bad" }, icon(ok ? "check" : "warn", 18), h("div", {}, h("strong", {}, check), h("p", {}, what), mend && h("p.cure", {}, mend)))));
 }
 
 /** A nested record as a list of terms; long texts and deep parts fold. */
-export function facts(value, depth = 0) {
+function record(value, depth = 0) {
   if (value === null || value === undefined || value === "") return h("span.faint", {}, "–");
   if (typeof value !== "object") return document.createTextNode(short(value));
   const entries = Object.entries(value);
   if (!entries.length) return h("span.faint", {}, "none");
   if (Array.isArray(value) && value.every((one) => typeof one !== "object")) return document.createTextNode(value.map(short).join(", "));
   if (depth > 4) return h("code", {}, JSON.stringify(value));
-  return h("dl.facts", {}, entries.map(([name, inner]) => [h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, facts(inner, depth + 1))]));
+  return h("dl.facts", {}, entries.map(([name, inner]) => [h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, record(inner, depth + 1))]));
 }

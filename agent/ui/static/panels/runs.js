@@ -16,7 +16,8 @@ export class Runs {
     this.chosen = new Set();
     this.list = h("ul.runs");
     this.compare = h("button.primary", { hidden: true, onclick: () => this.compareChosen() }, icon("chart", 16), "Compare");
-    this.head = h("div.row", {}, h("h2", {}, "Runs"), h("span.grow"), this.compare);
+    this.which = h("select", { "aria-label": "Which runs", onchange: () => this.refresh() }, h("option", { value: "all" }, "All"), h("option", { value: "mine" }, "Of this session"));
+    this.head = h("div.row", {}, h("h2", {}, "Runs"), this.which, h("span.grow"), this.compare);
     this.overview = h("div", {}, this.head, this.list);
     this.element = h("div.runs-panel", {}, this.overview);
   }
@@ -42,7 +43,7 @@ export class Runs {
     if (this.asking || this.run) return;
     this.asking = true;
     try {
-      this.draw(await get("runs"));
+      this.draw(await get("runs", this.id && this.which.value === "mine" ? { session: this.id } : {}));
       this.failed = false;
     } catch (problem) {
       if (!this.failed) set(this.list, h("li.error-text", {}, problem.message));
@@ -69,8 +70,8 @@ export class Runs {
 
   row(one) {
     const ended = ENDED.has(one.state);
-    const facts = [one.method, one.dataset].filter(Boolean).join(" on ");
-    const now = ended ? [one.verdict] : [one.steps && `step ${one.step ?? 0} of ${one.steps}`, one.eta_seconds !== null && one.eta_seconds !== undefined && `${duration(one.eta_seconds)} left`];
+    const facts = [one.method, one.dataset && String(one.dataset).split("/").pop()].filter(Boolean).join(" on ");
+    const now = ended ? [one.state !== "succeeded" && one.reason] : [one.steps && `step ${one.step ?? 0} of ${one.steps}`, one.eta_seconds !== null && one.eta_seconds !== undefined && `${duration(one.eta_seconds)} left`];
     const told = [...now, one.usd ? money(one.usd) : null].filter(Boolean).join(" · ");
     const box = h("input", { type: "checkbox", checked: this.chosen.has(one.run), "aria-label": `Compare ${one.run}`, "data-key": `box-${one.run}`, onchange: (event) => this.choose(one.run, event.target.checked) });
     const bar = !ended && h("progress", { max: 1, value: one.progress ?? undefined, "aria-label": `Progress of ${one.run}` });
@@ -78,7 +79,7 @@ export class Runs {
       "li.run-row",
       { "data-state": one.state },
       box,
-      h("button.run-open", { "data-key": `run-${one.run}`, onclick: () => this.openRun(one.run) }, h("span.run-name", {}, one.model ? String(one.model).split("/").pop() : one.run), h(`span.badge.${one.state}`, {}, one.state), h("span.run-facts", {}, facts), told && h("span.run-now", {}, told), h("span.run-id", {}, one.run)),
+      h("button.run-open", { "data-key": `run-${one.run}`, onclick: () => this.openRun(one.run) }, h("span.run-name", {}, one.model ? String(one.model).split("/").pop() : one.run), h(`span.badge.${one.state}`, {}, one.verdict ? one.verdict.toLowerCase() : one.state), h("span.run-facts", {}, facts), told && h("span.run-now", {}, told), h("span.run-id", {}, one.run)),
       bar,
     );
   }

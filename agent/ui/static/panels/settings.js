@@ -1,8 +1,9 @@
 // <ms-settings>: a drawer with settings, skills and health. Only what the server lets the page change can be changed;
 // secrets are never sent here, only whether they are set.
-import { get, part, post, put } from "../lib/api.js";
+import { get, part, post, put, signIn } from "../lib/api.js";
 import { h, set, arrows } from "../lib/dom.js";
 import { icon } from "../lib/icons.js";
+import { inline } from "../lib/inline.js";
 import { markdown } from "../lib/markdown.js";
 import { show } from "../lib/dialog.js";
 
@@ -20,7 +21,7 @@ class Settings extends HTMLElement {
     this.pick(tab in TABS ? tab : "settings");
   }
 
-  async pick(name) {
+  async pick(name, again) {
     this.now = name;
     Object.keys(TABS).forEach((one, at) => {
       this.tabs[at].setAttribute("aria-selected", String(one === name));
@@ -29,7 +30,7 @@ class Settings extends HTMLElement {
     this.view.setAttribute("aria-labelledby", `settings-${name}`);
     set(this.view, h("p.note", {}, name === "health" ? "The doctor looks at everything; this takes a few seconds…" : "Loading…"));
     try {
-      const shown = await this[name]();
+      const shown = await this[name](again);
       if (this.now === name) set(this.view, shown);
     } catch (problem) {
       if (this.now === name) set(this.view, h("p.error-text", {}, problem.message), h("button.quiet", { onclick: () => this.pick(name) }, "Try again"));
@@ -39,7 +40,7 @@ class Settings extends HTMLElement {
   async settings() {
     const [told, me] = await Promise.all([get("settings"), get("me").catch(() => null)]);
     return [
-      me?.signed_in && h("p.row", {}, `Signed in as ${me.name}`, me.can_sign_out && h("button.quiet", { onclick: () => post("../logout").finally(() => location.reload()) }, icon("out", 16), "Sign out")),
+      me?.signed_in && h("p.row", {}, `Signed in as ${me.name}`, me.can_sign_out && h("button.quiet", { onclick: () => post("../logout").finally(signIn) }, icon("out", 16), "Sign out")),
       h("div.settings-list", {}, told.map((field) => this.field(field))),
     ];
   }
@@ -65,39 +66,35 @@ class Settings extends HTMLElement {
 
   async skills() {
     const found = await get("skills");
-    const list = Array.isArray(found) ? found : found.skills || [];
-    if (!list.length) return h("p.note", {}, "No skills are installed.");
-    return list.map((skill) => {
-      const said = h("span.note", { role: "status" });
-      const change = async (on) => {
-        try {
-          await put(`skills/${part(skill.name)}`, { on });
-          said.textContent = on ? "On from the next session." : "Off from the next session.";
-        } catch (problem) {
-          said.textContent = problem.message;
-        }
-      };
-      const text = skill.text || skill.body;
-      return h(
-        "div.setting.skill",
-        {},
-        h("div", {}, h("strong", {}, skill.name), h("p.note", {}, skill.description || skill.what || ""), text && h("details", {}, h("summary", {}, "Its text"), markdown(text))),
-        h("div.setting-control", {}, toggle(skill.name, skill.on !== false, change), said),
-      );
-    });
+    return found.length ? found.map((skill) => this.skill(skill)) : h("p.note", {}, "No skills are installed.");
   }
 
-  async health() {
-    const told = await get("health");
-    const list = Array.isArray(told) ? told : told.findings || told.checks || [];
-    const order = { bad: 0, failed: 0, error: 0, warn: 1, warning: 1, ok: 2 };
-    const level = (one) => String(one.level ?? one.state ?? (one.ok === false ? "bad" : "ok")).toLowerCase();
+  skill({ name, description, source, trusted, on, warnings, text }) {
+    const said = h("span.note", { role: "status" });
+    const change = async (next) => {
+      try {
+        await put(`skills/${part(name)}`, { on: next });
+        said.textContent = next ? "On from the next session." : "Off from the next session.";
+      } catch (problem) {
+        said.textContent = problem.message;
+      }
+    };
+    const body = h("details", { ontoggle: () => body.children.length < 2 && body.append(markdown(text)) }, h("summary", {}, "Its text"));
+    return h(
+      "div.setting.skill",
+      {},
+      h("div", {}, h("strong", {}, name), " ", source && h("span.badge", {}, source), h("p.note", {}, description), !trusted && h("p.note", {}, "Nobody has vouched for it yet. Read its text; switching it on means that you do."), (warnings || []).map((one) => h("p.note", {}, one)), text && body),
+      h("div.setting-control", {}, toggle(name, on, change), said),
+    );
+  }
+
+  async health(again) {
+    const order = { bad: 0, warn: 1, ok: 2 };
+    const words = { bad: "must be mended", warn: "needs a look", ok: "all right" };
+    const found = (await get("health", again ? { again: 1 } : {})).sort((a, b) => order[a.state] - order[b.state]);
     return [
-      h("div.row", {}, h("span.grow"), h("button.quiet", { onclick: () => this.pick("health") }, icon("retry", 16), "Look again")),
-      h("ul.findings", {}, [...list].sort((a, b) => (order[level(a)] ?? 1) - (order[level(b)] ?? 1)).map((one) => {
-        const good = level(one) === "ok";
-        return h("li.finding", { "data-level": level(one) }, icon(good ? "check" : "warn", 18), h("div", {}, h("strong", {}, one.name || one.what || one.title), h("p", {}, one.detail || one.found || one.text || ""), (one.cure || one.hint) && h("p.cure", {}, one.cure || one.hint)), h("span.visually-hidden", {}, good ? "all right" : "needs a look"));
-      })),
+      h("div.row", {}, h("p.note", {}, `${found.filter((one) => one.state === "ok").length} of ${found.length} are all right.`), h("span.grow"), h("button.quiet", { onclick: () => this.pick("health", true) }, icon("retry", 16), "Look again")),
+      h("ul.findings", {}, found.map(({ name, state, text, mend }) => h("li.finding", { "data-level": state }, icon(state === "ok" ? "check" : "warn", 18), h("div", {}, h("strong", {}, name), h("p", {}, text), mend && h("p.cure", {}, inline(mend))), h("span.visually-hidden", {}, words[state])))),
     ];
   }
 }

@@ -22,6 +22,7 @@ from tools.declare import Declaration, Stake, declaration
 MODULES = [
     *("tools.hub", "tools.papers", "tools.docs", "tools.spaces"),
     *("tools.datasets", "tools.planning", "tools.training", "tools.preflight", "tools.runs", "tools.reports"),
+    "tools.kernels",
 ]
 
 

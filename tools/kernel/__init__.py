@@ -1,0 +1,1 @@
+"""The kernel tools' workshop: where a kernel's project lies, and its states run in the jail."""

@@ -85,6 +85,8 @@ class Context:
     cancel: threading.Event = field(default_factory=threading.Event)
     jail: Jail | None = None  # None: such programs cannot be run here
     progress: Callable[[float | None, str], None] = lambda done, text: None  # done: 0 to 1, None: unknown
+    tell: Callable[[str, dict[str, Any]], None] = lambda kind, data: None  # an event: job, metric or error
+    told: dict[str, Any] = field(default_factory=dict)  # what a tool has told this session already
 
     def check(self) -> None:
         """Call between pieces of long work."""

@@ -14,7 +14,7 @@ from tools.context import ToolError, here
 from tools.declare import Stake, tool
 from tools.jobs import JobRef
 from tools.jobs.runners import runner
-from tools.running import begin, compare, record
+from tools.running import begin, compare, record, watch
 from tools.running.diagnosis import diagnose
 from tools.running.state import Standing, facts, standing
 
@@ -94,12 +94,12 @@ def run_status(run: str | None = None) -> dict:
         return overview()
     folder = record.folder_of(run)
     now = standing(folder)
-    here().progress(now.step / now.planned if now.planned else None, line(folder.name, now))
     return told(folder, now)
 
 
 def told(folder: Path, now: Standing) -> dict[str, Any]:
     reports.keep_current(folder, now)
+    watch.tell(folder, now, line(folder.name, now).partition(": ")[2])
     more: dict[str, Any] = {"alerts": now.alerts[-10:], "log": log_lines(folder, 8), "over": now.over}
     if warning := too_slow(folder, now):
         more["note"] = warning

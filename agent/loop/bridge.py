@@ -219,7 +219,7 @@ class Bridge:
 
     def run(self, number: str, tool: Tool, arguments: dict[str, Any]) -> Any:
         self.context.check()
-        with inside(replace(self.context, progress=self.progress(number))):
+        with inside(replace(self.context, progress=self.progress(number), tell=self.emit)):
             return tool.function(**arguments)
 
     def progress(self, number: str) -> Callable[[float | None, str], None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.events import problems
 from tests.training.small_run import small_run
 from tools import runs
 from tools.context import Context, ToolError, inside
@@ -42,6 +43,25 @@ def until(wanted: Callable[[], Any], seconds: float = 60) -> Any:
 
 def at_end(run: str) -> dict[str, Any]:
     return until(lambda: (now := runs.run_status(run))["over"] and now)
+
+
+def test_a_watched_run_is_told_as_events_each_step_and_alert_once(place: Path) -> None:
+    events: list[tuple[str, dict[str, Any]]] = []
+    folder = small_run(place, "one", planned=4)
+    alert = {"level": "WARN", "title": "loss rises", "text": "lower the learning rate", "step": 3}
+    with inside(Context(home=place, tell=lambda kind, data: events.append((kind, data)))):
+        runs.force_start("one")
+        at_end("one")
+        (folder / "alerts.jsonl").write_text(json.dumps(alert) + "\n")
+        runs.run_status("one"), runs.run_status("one")
+    assert not [wrong for kind, data in events for wrong in problems(kind, data)]
+    told = [data["at_step"] for kind, data in events if kind == "metric"]
+    assert told == [1, 2, 3, 4]
+    assert [data["values"]["train/loss"] for kind, data in events if kind == "metric"] == [2, 1, 2 / 3, 0.5]
+    last = [data for kind, data in events if kind == "job"][-1]
+    assert (last["run"], last["state"], last["progress"], last["usd"]) == ("one", "succeeded", 1.0, 0.0)
+    warned = [data["text"] for kind, data in events if kind == "error"]
+    assert warned == ["one, step 3: loss rises: lower the learning rate"]
 
 
 def test_a_run_is_watched_to_its_verdict(place: Path) -> None:

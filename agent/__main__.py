@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from agent import cli
+from agent import __version__, cli
 from agent.errors import UserError
 
 CANCELLED = 130
@@ -31,6 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m agent", description="Modelsmith, a self-hosted agent that makes models.")
+    parser.add_argument("--version", action="version", version=f"modelsmith {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in cli.MODULES:
         importlib.import_module(name).add(commands)

@@ -6,20 +6,23 @@ started and a sandbox opened and closed again. Offline, nothing beyond loopback 
 
 import logging
 import os
+import platform
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from agent import __version__
 from agent.errors import UserError
 from agent.settings import Settings
 
 GIB = 2**30
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
+SHOWN = ("smolagents", "e2b-code-interpreter", "huggingface_hub", "gradio", "torch", "transformers", "trl")
+WANTED = ("repo.write", "job.write")
 log = logging.getLogger(__name__)
 
 
@@ -49,9 +52,17 @@ def examine(settings: Settings, checks: dict[str, Check] | None = None) -> Itera
             yield Finding(name, "bad", f"the check broke: {type(error).__name__}: {error}", "see --debug")
 
 
-def python(settings: Settings) -> Finding:
-    """Older ones than the project is made for cannot even read this file."""
-    return Finding("python", "ok", ".".join(map(str, sys.version_info[:3])))
+def versions(settings: Settings) -> Finding:
+    """What one is asked for in a report of a fault. An older Python than wanted cannot even read this file."""
+    told = [f"modelsmith {__version__}", f"python {platform.python_version()}", platform.platform(terse=True)]
+    return Finding("versions", "ok", ", ".join(told + [f"{name} {found}" for name in SHOWN if (found := known(name))]))
+
+
+def known(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def packages(settings: Settings) -> Finding:
@@ -192,6 +203,7 @@ def token(settings: Settings) -> Finding:
 
     if settings.offline or constants.HF_HUB_OFFLINE:
         return Finding("token", "ok", "there is one; offline, so nobody was asked what it may do")
+    from httpx2 import TransportError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -200,13 +212,23 @@ def token(settings: Settings) -> Finding:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no"
         return Finding("token", "bad", f"the Hub refuses it ({status})", "make a new one and run `hf auth login`")
-    role = told.get("auth", {}).get("accessToken", {}).get("role", "unknown")
-    text = f"{told.get('name')}, role {role}"
-    if role == "read":
-        return Finding("token", "warn", text, "publishing and jobs want a token that may write")
+    except TransportError:
+        return Finding("token", "warn", f"{constants.ENDPOINT} does not answer", "check the network, or work --offline")
+    role, scopes = scopes_of(told.get("auth", {}).get("accessToken", {}))
+    text = f"{told.get('name')}, role {role}" + (f": {', '.join(scopes)}" if role == "fineGrained" else "")
+    lacking = [scope for scope in WANTED if role != "write" and scope not in scopes]
+    if lacking:
+        return Finding("token", "warn", text, f"publishing and jobs want a token that may write: {', '.join(lacking)}")
     return Finding("token", "ok", text)
 
 
+def scopes_of(access: dict[str, Any]) -> tuple[str, list[str]]:
+    """A token's role, and what a fine-grained one may do anywhere."""
+    fine = access.get("fineGrained") or {}
+    scoped = [name for entry in fine.get("scoped", []) for name in entry.get("permissions", [])]
+    return access.get("role", "unknown"), sorted({*fine.get("global", []), *scoped})
+
+
 CHECKS: dict[str, Check] = {
-    check.__name__: check for check in (python, packages, home, disk, memory, gpu, jail, sandbox, model, token)
+    check.__name__: check for check in (versions, packages, home, disk, memory, gpu, jail, sandbox, model, token)
 }

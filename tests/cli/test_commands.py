@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from agent.store import Store
 from tests.cli.conftest import PROGRAM
 from tests.cli.recorded import TURN, recorded
 from tests.conftest import ROOT, Cli
+from tests.tools.fake_hub import GOOD, FakeHub
 
 RENTING = ["-c", PROGRAM, "tools", "call", "rent", "hours=2"]
 
@@ -216,9 +218,11 @@ def test_a_model_that_does_not_answer_is_told_and_the_rest_still_shown(home: Pat
 def test_doctor_finds_this_machine_in_order(sandboxed: Path, cli: Cli) -> None:
     answer = cli("doctor", "--json")
     found = {finding["name"]: finding for finding in json.loads(answer.stdout)}
-    assert set(found) == {"python", "packages", "home", "disk", "memory", "gpu", "jail", "sandbox", "model", "token"}
+    assert set(found) == {"versions", "packages", "home", "disk", "memory", "gpu", "jail", "sandbox", "model", "token"}
     assert [name for name, finding in found.items() if finding["state"] == "bad"] == [] and answer.returncode == 0
     assert "a cell ran" in found["sandbox"]["text"]
+    for name in ("modelsmith", "python", "smolagents", "e2b-code-interpreter"):
+        assert re.search(rf"\b{name} \d+\.\d+", found["versions"]["text"])
     assert found["model"]["state"] == "warn" and found["model"]["mend"]
 
 
@@ -232,6 +236,26 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(home: Path, cli: Cli) -> N
     assert bad == {"home", "sandbox", "model"}
     assert f"chmod 600 {home / 'config.toml'}" in answer.stdout and "ollama serve" in answer.stdout
     assert "velvet" not in answer.stdout and "Traceback" not in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("access", "state", "text"),
+    [
+        ({"role": "write"}, "ok", "role write"),
+        ({"role": "read"}, "warn", "repo.write, job.write"),
+        ({"role": "fineGrained", "fineGrained": {"scoped": [{"permissions": ["repo.write"]}]}}, "warn", "job.write"),
+        (None, "bad", "the Hub refuses it (401)"),
+    ],
+)
+def test_doctor_asks_the_hub_what_a_token_may_do(home: Path, access: dict | None, state: str, text: str) -> None:
+    ask = "from agent.settings import load_settings; from agent.doctor import token; print(token(load_settings()))"
+    hub = FakeHub()
+    answer = {"name": "ann", "auth": {"accessToken": access}}
+    hub.on("GET", "/api/whoami-v2", lambda ask: ask.json(answer) if access else ask.error(401, "no"))
+    envs = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": GOOD, "HF_HUB_OFFLINE": "0"}
+    told = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, env=envs, capture_output=True, text=True, timeout=60)
+    hub.close()
+    assert f"state='{state}'" in told.stdout and text in told.stdout, told
 
 
 def test_doctor_finds_settings_that_cannot_be_read(home: Path, cli: Cli) -> None:

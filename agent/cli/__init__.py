@@ -10,6 +10,7 @@ MODULES = [
     "agent.cli.ui",
     "agent.cli.sessions",
     "agent.cli.runs",
+    "agent.cli.kernels",
     "agent.cli.models",
     "agent.cli.tools",
     "agent.cli.skills",

@@ -10,10 +10,16 @@ import time
 from agent.errors import UserError
 from agent.models.base import OnDelta, Reply, StopAt, Usage, ignore_delta, tokens
 from agent.models.errors import Cancelled
-from agent.models.recipes import code, data, hub, train
+from agent.models.recipes import code, data, hub, kernels, train
 from agent.models.recipes.transcript import Recipe, read
 
-RECIPES: list[Recipe] = [*code.RECIPES, *train.RECIPES, *data.RECIPES, *hub.RECIPES]  # the first that fits is taken
+RECIPES: list[Recipe] = [
+    *code.RECIPES,
+    *kernels.RECIPES,
+    *train.RECIPES,
+    *data.RECIPES,
+    *hub.RECIPES,
+]  # the first that fits is taken
 
 
 class Recipes:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import socket
 import time
 from collections.abc import Iterable
 
@@ -153,24 +154,16 @@ class Edge:
 
     async def relay(self, request: Request, sandbox: Sandbox, port: int) -> Reply | None:
         """Hand the connection over. From here on it belongs to this one sandbox, until either side closes it."""
-        client = request.connection
-        rest = client.take_over()  # before anything is waited for: from here on nobody else reads from the client
+        client, rest = await request.connection.take_over()  # before any other wait: nobody else may read from it
         try:
-            up_reader, up_writer = await self.sandboxes.connection(sandbox, port)
+            up = await self.sandboxes.dial(sandbox, port)
         except OSError:
-            client.writer.write(as_bytes(gone(sandbox.record.id)))
-            client.writer.close()
+            with client:
+                await say(client, as_bytes(gone(sandbox.record.id)))
             return None
         self.sandboxes.last_used = time.monotonic()
-        up_writer.write(head_for_guest(request, port) + rest)
-        sending = asyncio.ensure_future(upload(client.reader, up_writer))
-        try:
-            if not await pump(up_reader, client.writer):
-                client.writer.write(as_bytes(gone(sandbox.record.id)))  # it died before its first word
-        finally:
-            sending.cancel()
-            up_writer.close()
-            client.writer.close()
+        with client, up:
+            await join(client, up, head_for_guest(request, port) + rest, as_bytes(gone(sandbox.record.id)))
         return None
 
 
@@ -187,22 +180,40 @@ def head_for_guest(request: Request, port: int) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+async def join(client: socket.socket, up: socket.socket, head: bytes, otherwise: bytes) -> None:
+    """Bytes both ways between bare sockets, until the guest has said all it had to say; `otherwise` in its place when
+    it died before its first word."""
+    sending = asyncio.ensure_future(upload(client, up, head))
+    try:
+        if not await pump(up, client):
+            await say(client, otherwise)
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])  # it must not wait for a descriptor that by then is closed, or another's
+
+
+async def pump(source: socket.socket, target: socket.socket) -> int:
     """Bytes from one side to the other with back-pressure, until either side ends; and how many there were."""
-    count = 0
+    loop, count = asyncio.get_running_loop(), 0
+    buffer = memoryview(bytearray(READ_SIZE))
     with contextlib.suppress(OSError):
-        while data := await reader.read(READ_SIZE):
-            count += len(data)
-            writer.write(data)
-            await writer.drain()
+        while size := await loop.sock_recv_into(source, buffer):
+            count += size
+            await loop.sock_sendall(target, buffer[:size])
     return count
 
 
-async def upload(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def upload(client: socket.socket, up: socket.socket, head: bytes) -> None:
     """The client's side. Its end is passed on: so the guest learns that nobody waits any more."""
-    await pump(reader, writer)
     with contextlib.suppress(OSError):
-        writer.write_eof()
+        await asyncio.get_running_loop().sock_sendall(up, head)
+        await pump(client, up)
+        up.shutdown(socket.SHUT_WR)
+
+
+async def say(client: socket.socket, words: bytes) -> None:
+    with contextlib.suppress(OSError):
+        await asyncio.get_running_loop().sock_sendall(client, words)
 
 
 def as_bytes(error: HttpError) -> bytes:

@@ -275,21 +275,27 @@ class Sandboxes:
             raise HttpError(404, f"Sandbox {sandbox_id} was not found")
         return sandbox
 
-    async def connection(self, sandbox: Sandbox, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A raw connection to a port of the sandbox."""
+    async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
+        """A raw connection to a port of the sandbox, non-blocking."""
         if not sandbox.running:
             raise ConnectionError("the sandbox is not running")
         assert sandbox.jail
-        reader, writer = await asyncio.open_unix_connection(str(sandbox.jail.socket_path), limit=2 * BUFFER)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-        writer.transport.set_write_buffer_limits(BUFFER)
-        writer.write(f"{port}\n".encode())
-        return reader, writer
+        up = socket.socket(socket.AF_UNIX)
+        try:
+            up.setblocking(False)
+            up.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(up, str(sandbox.jail.socket_path))
+            await loop.sock_sendall(up, f"{port}\n".encode())
+        except BaseException:
+            up.close()
+            raise
+        return up
 
     async def call(self, sandbox: Sandbox, method: str, path: str, body: dict | None = None) -> None:
         """One request of the host's own to the guest; anything but success is an error."""
         try:
-            reader, writer = await self.connection(sandbox, 49983)
+            reader, writer = await asyncio.open_unix_connection(sock=await self.dial(sandbox, 49983))
             data = json.dumps(body or {}).encode()
             head = (
                 f"{method} {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"

@@ -7,6 +7,7 @@ as soon as its client has gone. It does not do TLS, HTTP/2 or pipelining.
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,11 +115,26 @@ class Connection:
                 return event
             self.http.receive_data(await self.reader.read(READ_SIZE))
 
-    def take_over(self) -> bytes:
-        """Hand the raw connection to the handler; returns what was read past the head. The handler then closes it."""
+    async def take_over(self) -> tuple[socket.socket, bytes]:
+        """Hand the bare socket to the handler, which closes it, with what was read past the head. Bare, because each
+        layer of streams copies every byte."""
         self.taken = True
         self.complete.set()
-        return bytes(self.http.trailing_data[0])
+        self.reader.feed_eof()  # so that reading ends with what is there, without waiting
+        rest = bytes(self.http.trailing_data[0]) + await self.reader.read()
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        try:
+            transport.set_write_buffer_limits(0)
+            await self.writer.drain()  # an earlier answer may still be on its way
+            if transport.is_closing():
+                raise ConnectionResetError("the client left")
+            bare = self.writer.get_extra_info("socket").dup()
+        finally:
+            transport.close()
+        bare.setblocking(False)
+        return bare, rest
 
     async def serve(self, handler: Handler) -> None:
         try:

@@ -17,6 +17,7 @@ def space() -> None:
     """The server for the people of a Space. Its own token is dropped first: nobody's code may come near it."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         os.environ.pop(name, None)
+    del os.environ["SYSTEM"]  # or Gradio would watch our files to reload them
     if "MODELSMITH_HOME" not in os.environ and os.access(STORAGE, os.W_OK):
         os.environ["MODELSMITH_HOME"] = str(STORAGE / "modelsmith")
 

@@ -200,7 +200,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
     """The settings that concern the server, as environment; credentials stay out of its process."""
     kept = {name: value for name, value in os.environ.items() if not secret(name)}
     said = {
-        "HOME": str(settings.home),
+        "HOME": str(settings.sandbox_home or settings.home),
         "OFFLINE": settings.offline,
         "UNSAFE_NO_SANDBOX": settings.unsafe_no_sandbox,
         "SANDBOX_MEMORY_MB": settings.sandbox_memory_mb,

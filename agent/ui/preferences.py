@@ -1,7 +1,7 @@
 """What a person changes on the page: a few settings of theirs, in the `config.toml` of their folder, line by line.
 
 For the person of this machine that is the file the terminal reads too. Secrets, addresses and the sandbox's walls are
-not changed from a page. Limits of the server hold for everybody: nobody lifts its budget or its offline switch.
+not changed from a page. Limits of the server hold for everybody: nobody lifts its budget.
 """
 
 import json
@@ -25,6 +25,7 @@ CHANGEABLE = {
     "max_steps": "End a session after so many steps",
 }
 SECRETS = {"hf_token": "Hugging Face token", "e2b_api_key": "E2B key", "model_key": "key of the model server"}
+ALONE = ("offline",)  # of the whole machine: people of a shared server do not switch it
 LIMITS = ("max_usd", "max_minutes", "max_steps")
 FORM = re.compile(r"auto|recipes|hf/[\w.-]+/[\w.:-]+")  # what people of a shared server may ask for by name
 
@@ -43,18 +44,20 @@ class Preferences:
         with self.lock:
             if person.name not in self.changes:
                 path = folder_of(self.base, person) / "config.toml"
-                self.changes[person.name] = read(path) if person.name else {}
+                told = read(path) if person.name else {}
+                self.changes[person.name] = {key: told[key] for key in told.keys() - set(ALONE)}
             changes = dict(self.changes[person.name])
         for name in LIMITS:
             most, wanted = getattr(self.base, name), changes.get(name, getattr(self.base, name))
             if person.name and most is not None:
                 changes[name] = most if wanted is None else min(most, wanted)
-        if person.name and self.base.offline:
-            changes["offline"] = True
         return changes
 
+    def changeable(self, person: Person) -> dict[str, str]:
+        return {key: what for key, what in CHANGEABLE.items() if not (person.name and key in ALONE)}
+
     def change(self, person: Person, key: str, value: Any) -> None:
-        if key not in CHANGEABLE:
+        if key not in self.changeable(person):
             raise UserError(
                 f"'{key}' is not changed from the page. Change it in config.toml and start the server anew."
             )
@@ -100,7 +103,7 @@ class Preferences:
         """Values of what may be changed; of secrets only whether they are set."""
         rows = [
             {"key": key, "what": what, "value": getattr(settings, key), "changeable": True, "kind": kind(key)}
-            for key, what in CHANGEABLE.items()
+            for key, what in self.changeable(person).items()
         ]
         for key, what in SECRETS.items():
             there: SecretStr | None = getattr(settings, key)

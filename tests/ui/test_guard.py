@@ -329,8 +329,9 @@ def test_people_are_shown_no_place_and_no_secret_of_the_server(team: Page) -> No
     told = ann.get("/x/settings").text
     assert str(team.server.settings.home) not in told
     assert {row["key"] for row in ann.get("/x/settings").json() if row["changeable"]} == {
-        "model", "offline", "max_usd", "max_minutes", "max_steps",
+        "model", "max_usd", "max_minutes", "max_steps",
     }  # fmt: skip
+    assert ann.put("/x/settings", json={"offline": True}).status_code == 422
     assert ann.put("/x/settings", json={"home": "/tmp"}).status_code == 422
     assert ann.put("/x/settings", json={"hf_token": "hf_x"}).status_code == 422
     for spec in ("http://169.254.169.254/v1", "transformers//etc", "transformers/gpt2", "http://localhost:1/v1"):

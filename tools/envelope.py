@@ -5,6 +5,8 @@ A result that already is the answer can be given to `final_answer` as it is.
 
 from typing import Any
 
+LONGEST_BRIEF = 12_000
+
 
 def text(value: str, **more: Any) -> dict[str, Any]:
     return {"type": "text", "text": value, **more}
@@ -47,6 +49,28 @@ def markdown_of(envelope: dict[str, Any], most_rows: int = 50) -> str:
     if kind == "job":
         return f"{title or 'Job'} `{envelope.get('ref')}`: {envelope.get('state')}"
     return title or str(kind)
+
+
+def brief_of(envelope: dict[str, Any]) -> str:
+    """What it says, as Markdown and not endlessly, and by which names a program gets at what it holds."""
+    said = markdown_of(envelope, 20)
+    if len(said) > LONGEST_BRIEF:
+        said = f"{said[:LONGEST_BRIEF]}\n… {len(said) - LONGEST_BRIEF} more characters"
+    fields = [field(name, value) for name, value in envelope.items() if name not in ("type", "title", "note")]
+    return f"{said}\n[a dict with {', '.join(fields)}]"
+
+
+def field(name: str, value: Any) -> str:
+    if isinstance(value, dict) and value.get("type") == "plot":
+        return f"{name}: a plot for show()"
+    if isinstance(value, dict):
+        names = ", ".join(map(str, list(value)[:12]))
+        return f"{name}: {{{names}{', …' if len(value) > 12 else ''}}}"
+    if isinstance(value, list):
+        return f"{name}: list of {len(value)}"
+    if isinstance(value, str) and len(value) > 60:
+        return f"{name}: text of {len(value)} characters"
+    return f"{name}={value!r}"
 
 
 def table_markdown(envelope: dict[str, Any], title: str, most_rows: int) -> str:

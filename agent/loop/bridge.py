@@ -24,6 +24,7 @@ from agent.redact import Redactor
 from agent.store.claims import Slot
 from agent.toolbox import Tool
 from tools.context import Context, ToolError, inside
+from tools.envelope import brief_of
 
 NUMBER = re.compile(r"[0-9a-f]{32}")
 LARGEST_ARGUMENTS = 32 * 1024 * 1024
@@ -79,7 +80,8 @@ class Bridge:
         number = message["id"]
         try:
             with self.hold():
-                reply = {"result": self.handle(number, str(message.get("tool")), message.get("arguments"))}
+                result = self.handle(number, str(message.get("tool")), message.get("arguments"))
+                reply = {"result": result, "told": brief_of(result) if is_envelope(result) else ""}
         except TurnEnded as ending:
             self.ending = ending
             reply = {"error": ending.reason}
@@ -258,6 +260,10 @@ class Bridge:
         if card := record.get("card"):
             record = {**record, "card": {**card, "arguments": shown(card["arguments"])}}
         self.emit("approval", record)
+
+
+def is_envelope(result: Any) -> bool:
+    return isinstance(result, dict) and isinstance(result.get("type"), str)
 
 
 def shown(result: Any) -> Any:

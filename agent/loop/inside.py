@@ -31,6 +31,20 @@ class ToolError(RuntimeError):
     """The tool could not do it; the text says why and what to do."""
 
 
+class Result(dict):
+    """A tool's result: a dict that prints as what it says and which fields it has, not as everything in it."""
+
+    def __init__(self, values, told):
+        super().__init__(values)
+        self.told = told
+
+    def __repr__(self):
+        return self.told
+
+    def __reduce__(self):
+        return dict, (dict(self),)
+
+
 def plain(value):
     """The value as JSON: as it is when it can be, known rich kinds as envelopes, else its text."""
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
@@ -76,7 +90,8 @@ def call(folder, name, arguments):
         reply.unlink(missing_ok=True)
         if "error" in answer:
             raise ToolError(answer["error"])
-        return answer["result"]
+        result = answer["result"]
+        return Result(result, answer["told"]) if answer.get("told") and isinstance(result, dict) else result
 
 
 def stub(folder, tool):

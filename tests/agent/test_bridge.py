@@ -45,6 +45,25 @@ def test_a_stub_shows_the_signature_the_defaults_and_the_documentation(talk: Tal
     assert outcome.state == "succeeded" and outcome.answer == {"type": "text", "text": "sum: 3", "got": 3}
 
 
+def test_a_printed_result_reads_as_what_it_says_and_is_still_a_dict(talk: Talking) -> None:
+    talking = talk(
+        [
+            code("got = mirror({'rows': list(range(1000)), 'picture': 'x' * 9000}); print(got)"),
+            code("import pickle; print(pickle.loads(pickle.dumps(got)) == got, {**got} == got)"),
+            code("add(1)"),
+            code("text = large(100_000); print(text); print(len(text['text']))"),
+            code("final_answer(got)"),
+        ]
+    )
+    outcome = talking.run()
+    said = [talking.server.last_word(number) for number in range(1, 5)]
+    assert "mirrored" in said[0] and "got: {rows, picture}" in said[0] and len(said[0]) < 200
+    assert "True True" in said[1]
+    assert "Result: sum: 3" in said[2] and "got=3" in said[2]
+    assert "88000 more characters" in said[3] and said[3].rstrip().endswith("100000") and len(said[3]) < 13_000
+    assert outcome.answer["got"]["rows"] == list(range(1000))
+
+
 @pytest.mark.parametrize(
     "call, wanted",
     [

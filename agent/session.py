@@ -19,7 +19,7 @@ from smolagents.memory import ActionStep
 from agent import toolbox
 from agent.errors import UserError
 from agent.events import Coalescer
-from agent.loop import know_how, place, prompt, recall
+from agent.loop import carry, know_how, place, prompt, recall
 from agent.loop.agent import Smith
 from agent.loop.bridge import Bridge
 from agent.loop.context import Context, as_task
@@ -116,7 +116,12 @@ class Session:
             cancel=self.cancel_flag,
             jail=SandboxJail(settings),
         )
-        self.tools = {**toolbox.load(), **know_how.skill_tools(self.skills, self.use_skill)}
+        artifacts = settings.home / "artifacts" / self.id
+        self.tools = {
+            **toolbox.load(),
+            **carry.carrying_tools(self.given, lambda: self.executor.ready(), artifacts, self.tell_kept),
+            **know_how.skill_tools(self.skills, self.use_skill),
+        }
         self.bridge = Bridge(
             self.tools, self.gate, self.emit, self.tool_context, self.once, self.store.redactor, self.hold
         )
@@ -126,7 +131,7 @@ class Session:
             settle=self.given.settle,
             bridge=self.bridge,
             emit=self.emit,
-            artifacts=settings.home / "artifacts" / self.id,
+            artifacts=artifacts,
             observation_cap=self.context.observation_cap(),
         )
         self.agent = Smith(
@@ -141,6 +146,11 @@ class Session:
             remember=self.remember,
             model_name=self.choice.label,
         )
+
+    def tell_kept(self, path: Path) -> None:
+        kind = "plot" if path.suffix in (".png", ".jpg", ".svg") else "file"
+        told = {"path": str(path), "kind": kind, "title": path.name, "size": path.stat().st_size}
+        self.emit("artifact", {**told, "step": self.executor.step})
 
     def emit(self, kind: str, data: dict[str, Any]) -> None:
         self.events.append(kind, data)

@@ -19,7 +19,8 @@ import pytest
 from skills_ref import validate
 
 from agent import toolbox
-from agent.loop import know_how, prompt
+from agent.loop import carry, know_how, prompt
+from agent.loop.given import Given
 from agent.skills import Skills, commands
 from agent.skills.cases import load_cases
 from agent.skills.read import check, load
@@ -93,7 +94,8 @@ def test_numbers_have_a_source_and_a_date(name: str) -> None:
 def test_the_whole_prompt_stays_small_with_every_tool_and_skill_and_any_one_of_them_in_use(
     built_in: Skills, name: str
 ) -> None:
-    tools = {**toolbox.load(), **know_how.skill_tools(built_in, lambda skill: None)}
+    carrying = carry.carrying_tools(Given(ROOT), None, ROOT, None)
+    tools = {**toolbox.load(), **carrying, **know_how.skill_tools(built_in, lambda skill: None)}
     catalog, place = built_in.catalog(prompt.room_for_catalog(tools.values())), "x" * 4 * prompt.FOR_PLACE
     skill = built_in.get(name)
     body = {"name": name, "folder": skill.inside, "body": built_in.body(skill)}

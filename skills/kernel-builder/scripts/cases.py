@@ -62,6 +62,10 @@ def oracle_of(truth: ModuleType, arguments: dict[str, Any], dtype: torch.dtype) 
     return truth.oracle(**wide)
 
 
+def floating(value: Any) -> bool:
+    return torch.is_tensor(value) and value.is_floating_point()
+
+
 def numel(arguments: dict[str, Any]) -> int:
     return sum(v.numel() for v in arguments.values() if torch.is_tensor(v))
 
@@ -112,7 +116,8 @@ def variants(truth: ModuleType, sizes: list[dict], dtype: torch.dtype, draw: tor
             yield case
     for value in ("nan", "inf"):
         example = truth.make(middle, dtype, draw, 1.0)
-        for name in [key for key, v in example.items() if torch.is_tensor(v) and v.is_floating_point()]:
+        spared = getattr(truth, "FINITE", ()) if value == "inf" else ()
+        for name in [key for key, v in example.items() if floating(v) and key not in spared]:
             case = made(truth, middle, dtype, draw, tag=f"{value} in {name}")
             flat = case.arguments[name].view(-1)
             flat[int(torch.randint(flat.numel(), (1,), generator=draw))] = float(value)
@@ -120,7 +125,7 @@ def variants(truth: ModuleType, sizes: list[dict], dtype: torch.dtype, draw: tor
             yield case
     case = made(truth, middle, dtype, draw, tag="zeros")
     for value in case.arguments.values():
-        if torch.is_tensor(value) and value.is_floating_point():
+        if floating(value):
             value.zero_()
     case.regular = False
     yield case

@@ -36,6 +36,9 @@ def many(value: torch.Tensor | tuple) -> list[torch.Tensor]:
 class Expected:
     exact: list[torch.Tensor]  # float64
     reference: list[torch.Tensor]  # in the outputs' dtypes
+    large: list[
+        torch.Tensor
+    ]  # in whose units an error is measured: the result, or the larger numbers that cancel in it
 
 
 def expect(truth: ModuleType, arguments: dict, outputs: dict[str, torch.Tensor], dtype: torch.dtype) -> Expected:
@@ -49,7 +52,15 @@ def expect(truth: ModuleType, arguments: dict, outputs: dict[str, torch.Tensor],
                 f"oracle.py disagrees with itself: {name} is {tuple(out.shape)}, the oracle gives {tuple(one.shape)}, "
                 f"the reference {tuple(made.shape)}"
             )
-    return Expected(exact, reference)
+    return Expected(exact, reference, magnitudes(truth, arguments, exact))
+
+
+def magnitudes(truth: ModuleType, arguments: dict, exact: list[torch.Tensor]) -> list[torch.Tensor]:
+    if not hasattr(truth, "magnitude"):
+        return exact
+    wide = {name: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for name, v in arguments.items()}
+    pairs = zip(exact, many(truth.magnitude(**wide)), strict=True)
+    return [torch.maximum(one.abs(), size.nan_to_num(0.0, posinf=0.0)) for one, size in pairs]
 
 
 @dataclass
@@ -85,13 +96,14 @@ class Judge:
 
     def compare(self, got: list[torch.Tensor], expected: Expected, regular: bool = True) -> str | None:
         """None, or what is wrong. `regular` cases count for the shares."""
-        for number, (mine, exact, reference) in enumerate(zip(got, expected.exact, expected.reference, strict=True)):
-            wrong = self.one(mine, exact, reference, regular)
+        told = zip(got, expected.exact, expected.reference, expected.large, strict=True)
+        for number, (mine, exact, reference, large) in enumerate(told):
+            wrong = self.one(mine, exact, reference, large, regular)
             if wrong:
                 return wrong if len(got) == 1 else f"output {number + 1}: {wrong}"
         return None
 
-    def one(self, mine: torch.Tensor, exact: torch.Tensor, reference: torch.Tensor, regular: bool) -> str | None:
+    def one(self, mine, exact, reference, large: torch.Tensor, regular: bool) -> str | None:
         if mine.numel() == 0:
             return None
         if not mine.is_floating_point():
@@ -109,7 +121,7 @@ class Judge:
             return f"{wide[where].item()} at {list(where)} where {target[where].item()} belongs"
         off = torch.where(finite, (told - exact).abs(), 0.0).nan_to_num(0.0, posinf=0.0)
         row = off.amax(-1, keepdim=True) if off.dim() > 1 else off.max()
-        allowed = 2 * row + self.units(dtype) * units(target, dtype)
+        allowed = 2 * row + self.units(dtype) * units(torch.where(finite, large, 0.0), dtype)
         error = torch.where(finite & torch.isfinite(wide), (wide - exact).abs(), 0.0)
         ratio = error / allowed.clamp(min=1e-300)
         tally = self.tallies.setdefault(dtype, Tally())

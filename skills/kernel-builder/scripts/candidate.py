@@ -19,7 +19,6 @@ from pathlib import Path
 from arena import Arena
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
-ASAN = "detect_leaks=0:halt_on_error=1:exitcode=77:detect_stack_use_after_return=0:allocator_may_return_null=1"
 
 
 class Died(Exception):
@@ -102,6 +101,8 @@ class Candidate:
             code = self.process.wait()
         said = self.last.read_text(errors="replace") if self.last.exists() else ""
         for line in said.splitlines():
+            if line.startswith("MEMORY: "):
+                return line.removeprefix("MEMORY: ")
             if "ERROR: AddressSanitizer" in line or "runtime error:" in line:
                 told = line.partition("ERROR: ")[2] or line.partition("runtime error: ")[2]
                 return f"{told.split(' at pc')[0]} ({where(said)})".replace(" ()", "")
@@ -161,11 +162,3 @@ def environment(home: Path) -> dict[str, str]:
         "TRITON_CACHE_DIR": str(home / "triton"), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
         "LANG": "C.UTF-8",
     }  # fmt: skip
-
-
-def sanitized() -> dict[str, str]:
-    """The environment in which a library with the address sanitizer can be loaded."""
-    found = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {"LD_PRELOAD": found, "ASAN_OPTIONS": ASAN, "UBSAN_OPTIONS": "print_stacktrace=0"}

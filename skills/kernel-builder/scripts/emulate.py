@@ -1,7 +1,8 @@
 """Turns torch-free kernel sources into a library with one C function, `run`, for a process without torch.
 
 CUDA C++ is rewritten as text for the emulator's header and compiled by the host's compiler; rows.h stays as it is.
-Both carry the address sanitizer and the check for misaligned access. What the emulator does not know raises NotCovered.
+Both look for misaligned access and, by the address sanitizer or guard pages, for steps outside a tensor. What the
+emulator does not know raises NotCovered.
 """
 
 import hashlib
@@ -10,12 +11,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 from schema import Schema
 
 EMULATOR = Path(__file__).resolve().parent.parent / "emulator"
-SANITIZE = ["-fsanitize=address,alignment,bounds", "-fno-sanitize-recover=alignment,bounds"]
+UNDEFINED = ["-fsanitize=alignment,bounds", "-fno-sanitize-recover=alignment,bounds"]
+ADDRESS = ["-fsanitize=address"]
+ASAN = "detect_leaks=0:halt_on_error=1:exitcode=77:detect_stack_use_after_return=0:allocator_may_return_null=1"
 UNKNOWN = {  # found in a source, the emulator would not tell the truth
     r"\basm\b": "inline PTX",
     r"cooperative_groups|\bcg::": "cooperative groups",
@@ -55,6 +60,18 @@ def cpu_flags() -> set[str]:
     told = Path("/proc/cpuinfo")
     text = told.read_text(encoding="utf-8", errors="replace") if told.exists() else ""
     return set(text.partition("flags\t\t:")[2].partition("\n")[0].split())
+
+
+@cache
+def sanitized() -> dict[str, str] | None:
+    """The environment in which a library with the address sanitizer loads; None where it cannot reserve its memory."""
+    asked = [compiler(), "-print-file-name=libasan.so"]
+    library = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    env = {"LD_PRELOAD": library, "ASAN_OPTIONS": ASAN}
+    if not Path(library).is_absolute():
+        return None
+    probe = [sys.executable, "-I", "-c", "pass"]
+    return env if subprocess.run(probe, env=env, capture_output=True, check=False).returncode == 0 else None
 
 
 def compiler() -> str:
@@ -151,53 +168,6 @@ def split(text: str) -> list[str]:
     return [*parts, text[last:].strip()]
 
 
-SHIM = """
-#include <cstdlib>
-#include <cstring>
-#include <string>
-#include <vector>
-
-#if __has_include(<sanitizer/asan_interface.h>)
-#include <sanitizer/asan_interface.h>
-#endif
-
-union Scalar {{ double real; int64_t whole; }};
-
-namespace {{
-// A tensor in memory of exactly its extent, so that one element more is an error; misaligned as the original is.
-struct Copy {{
-  std::vector<char> nothing;
-  char* block = nullptr;
-  size_t bytes = 0, shift = 0;
-  View view;
-  explicit Copy(const View& of, size_t element) : view(of) {{
-    int64_t elements = 1;
-    for (int i = 0; i < of.ndim; ++i) elements += (of.size[i] - 1) * of.stride[i];
-    for (int i = 0; i < of.ndim; ++i) elements = of.size[i] == 0 ? 0 : elements;
-    bytes = elements * element;
-    shift = reinterpret_cast<uintptr_t>(of.data) % 16;
-    block = static_cast<char*>(malloc(bytes + shift ? bytes + shift : 1));
-    memcpy(block + shift, of.data, bytes);
-    view.data = block + shift;
-  }}
-  void back(const View& to) const {{ memcpy(to.data, block + shift, bytes); }}
-  ~Copy() {{ free(block); }}
-}};
-std::string said;
-{rows}
-}}  // namespace
-
-extern "C" const char* run(const View* tensors, const int64_t* elements, const Scalar* scalars) {{
-  {copies}
-  const char* refused = {call};
-  {backs}
-  said = refused ? refused : "";
-  {failure}
-  return said.c_str();
-}}
-"""
-
-
 ROWS = """
 const char* rows({typed}) {{
   if (const char* why = refuse({names})) return why;
@@ -210,7 +180,7 @@ const char* rows({typed}) {{
 def shim(schema: Schema, emulated: bool) -> str:
     count = len(schema.tensors)
     real = {"float": "scalars[{}].real", "int": "scalars[{}].whole", "bool": "scalars[{}].whole != 0"}
-    arguments = [f"copy{i}.view" for i in range(count)]
+    arguments = [f"view({i})" for i in range(count)]
     arguments += [real[one.kind].format(i) for i, one in enumerate(schema.scalars)]
     told = ", ".join(arguments)
     call = f"launch({told}, nullptr)" if emulated else f"rows({told})"
@@ -218,26 +188,39 @@ def shim(schema: Schema, emulated: bool) -> str:
         'if (emu::machine().failed) said = std::string("EMULATOR: ") + emu::machine().failure;' if emulated else ""
     )
     reset = "emu::machine().failed = false; emu::machine().allowed_dynamic = emu::kPlainShared; " if emulated else ""
-    return SHIM.format(
-        rows=""
-        if emulated
-        else ROWS.format(
-            names=", ".join(one.name for one in schema.arguments),
-            typed=", ".join(f"{one.c_type} {one.name}" for one in schema.arguments),
-        ),
-        copies=reset + " ".join(f"Copy copy{i}(tensors[{i}], elements[{i}]);" for i in range(count)),
-        call=call,
-        backs=" ".join(f"copy{i}.back(tensors[{i}]);" for i in range(count)),
-        failure=failure,
+    rows = ROWS.format(
+        names=", ".join(one.name for one in schema.arguments),
+        typed=", ".join(f"{one.c_type} {one.name}" for one in schema.arguments),
     )
+    return f"""
+#include "guarded.h"
+namespace {{
+std::string said;
+{"" if emulated else rows}
+}}
+extern "C" const char* run(const View* tensors, const int64_t* elements, const Scalar* scalars) {{
+  {reset}
+  const std::vector<guarded::Tensor*> all = guarded::copies(tensors, elements, {count});
+  const auto view = [&](int i) {{ return all[i]->view; }};
+  const char* refused = {call};
+  said = refused ? refused : "";
+  {failure}
+  const char* broken = guarded::back(all, tensors);
+  if (said.empty() && broken) said = broken;
+  return said.c_str();
+}}
+"""
 
 
 def build_cuda(
-    source: Path, schema: Schema, work: Path, instead: dict[str, str] | None = None
+    source: Path, schema: Schema, work: Path, instead: dict[str, str] | None = None, address: bool = False
 ) -> tuple[Path, list[str]]:
-    """The library that emulates `source`, and remarks: what could not be watched. `instead` replaces files by name."""
+    """The library that emulates `source`, and remarks: what could not be watched.
+
+    `instead` replaces files by name; `address` builds the address sanitizer in, which needs `sanitized()` to be loaded.
+    """
     beside = texts(source.parent, "*.h", "*.cuh") | (instead or {})
-    flags = ["-I", str(EMULATOR), "-isystem", str(headers())]
+    flags = ["-isystem", str(headers()), *(ADDRESS if address else [])]
     try:
         return compile_shared(beside, source.name, shim(schema, True), flags, work, rewrite), []
     except DoesNotCompile:
@@ -254,9 +237,11 @@ def only_float(texts: dict[str, str]) -> dict[str, str]:
     return {name: ONE_TYPE.sub("", text) for name, text in texts.items()}
 
 
-def build_rows(source: Path, schema: Schema, work: Path, instead: dict[str, str] | None = None) -> Path:
+def build_rows(
+    source: Path, schema: Schema, work: Path, instead: dict[str, str] | None = None, address: bool = False
+) -> Path:
     """The CPU's row functions under the sanitizers, on one thread, with vectors of 32 bytes."""
-    flags = ["-DISA=checked", "-DVECTOR_BYTES=32"]
+    flags = ["-DISA=checked", "-DVECTOR_BYTES=32", *(ADDRESS if address else [])]
     if {"avx2", "fma", "f16c"} <= cpu_flags():
         flags += ["-mavx2", "-mfma", "-mf16c"]
     beside = texts(source.parent, "*.h") | (instead or {})
@@ -281,7 +266,8 @@ def compile_shared(beside: dict[str, str], main: str, tail: str, flags: list[str
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in changed.items():
         (folder / name).write_text(text, encoding="utf-8")
-    command = [compiler(), "-std=c++20", "-O1", "-g1", "-w", "-fPIC", "-shared", *SANITIZE, "-I", str(folder), *flags]
+    command = [compiler(), "-std=c++20", "-O1", "-g1", "-w", "-fPIC", "-shared", *UNDEFINED]
+    command += ["-I", str(folder), "-I", str(EMULATOR), *flags]
     command += ["-o", str(folder / "fresh.so"), str(folder / "shim.cpp")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:

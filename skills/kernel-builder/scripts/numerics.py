@@ -19,12 +19,12 @@ import cheats
 import evidence
 import torch
 from arena import Arena
-from candidate import Candidate, Died, sanitized
+from candidate import Candidate, Died
 from cases import Case, refusals, table
-from emulate import DoesNotCompile, NotCovered, build_cuda, build_rows, only_float, texts
+from emulate import DoesNotCompile, NotCovered, build_cuda, build_rows, only_float, sanitized, texts
 from judge import Judge
 from mutate import MOST, Mutant, mutants
-from project import Mistake, Project
+from project import PATTERNS, Mistake, Project
 from trial import Trial
 
 SLOW_DEVICE = 60_000  # elements of a case in the emulator and the interpreter
@@ -96,12 +96,12 @@ class Numerics:
 
     def emulated(self) -> tuple[str | None, dict]:
         source = self.project.cuda_source()
-        library, remarks = build_cuda(source, self.schema, self.work)
+        library, remarks = build_cuda(source, self.schema, self.work, address=sanitized() is not None)
         return self.raw({"kind": "library", "path": str(library)}, self.small, sanitized(), remarks=remarks)
 
     def rows(self) -> tuple[str | None, dict]:
         source = next(iter(sorted((self.project.folder / f"{self.project.op}_cpu").glob("*_rows.h"))))
-        library = build_rows(source, self.schema, self.work)
+        library = build_rows(source, self.schema, self.work, address=sanitized() is not None)
         return self.raw({"kind": "library", "path": str(library)}, self.small, sanitized())
 
     def interpreted(self) -> tuple[str | None, dict]:
@@ -116,7 +116,9 @@ class Numerics:
 
     def killed(self) -> tuple[str | None, dict]:
         source = self.project.cuda_source()
-        chosen = mutants(source, self.project.sources / "mutants.json", self.seed, self.wanted_mutants)
+        pattern = self.project.spec.get("pattern")
+        own = PATTERNS / pattern / "mutants.json" if pattern else None
+        chosen = mutants(source, own, self.seed, self.wanted_mutants)
         dead, living, void = [], [], []
         with ThreadPoolExecutor(2) as pool:
             for mutant, library in pool.map(self.built, chosen):
@@ -150,8 +152,8 @@ class Numerics:
     def death(self, mutant: Mutant, library: Path) -> str | None:
         trial = self.trial()
         every = [case for case in self.small if mutant.all_types or case.dtype is torch.float32]
-        with self.candidate({"kind": "library", "path": str(library)}, sanitized()) as candidate:
-            return trial.run(candidate, every, 10)
+        with self.candidate({"kind": "library", "path": str(library)}) as candidate:
+            return trial.run(candidate, every, 5)
 
 
 def noted(trial: Trial, remarks: list[str] | None = None) -> dict:
@@ -162,6 +164,7 @@ def noted(trial: Trial, remarks: list[str] | None = None) -> dict:
 def check(project: Project, record: evidence.Record, mutants: int = MOST) -> None:
     work = Numerics(project, record, mutants)
     record.numbers["seed"] = work.seed
+    record.numbers["memory_watched_by"] = "address sanitizer" if sanitized() else "guard pages"
     found = cheats.found(project)
     for one in found:
         record.find("error", one)
@@ -179,7 +182,7 @@ def check(project: Project, record: evidence.Record, mutants: int = MOST) -> Non
     elif has_cpu:
         record.part("CPU", "not_run", reason="there is no CPU build. Run compile.py first.")
     if has_cpu:
-        work.part("CPU rows under sanitizers", "measured-CPU", work.rows)
+        work.part("CPU rows, memory watched", "measured-CPU", work.rows)
     if has_cuda:
         work.part("CUDA in the emulator", "emulated", work.emulated)
     if has_triton:

@@ -1,4 +1,4 @@
-"""The truth about a product with an 8-bit weight: `out[r, n] = sum over k of x[r, k] * weight[n, k] * scale[n, k / group]`.
+"""The truth about a product with an 8-bit weight: `out[r, n]` sums `x[r, k] * weight[n, k] * scale[n, k / group]`.
 
 The weight is int8 with one scale for each group of columns; sums are taken in float32 and rounded once. For a few rows,
 as in decoding: the weight is read once and never stored in another type.

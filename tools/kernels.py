@@ -136,8 +136,9 @@ def publish_kernel(kernel: str, repo: str) -> dict:
     """
     folder = place.folder_of(kernel)
     checked = states.run(folder, "publish", "--repo", repo)
-    if checked["status"] != "pass":
-        return states.told(kernel, {"publish": checked}, checked["reason"]) | {"uploaded": False}
+    waiting = [part["name"] for part in checked["parts"] if part["status"] == "not_run"]
+    if checked["status"] != "pass" or waiting:
+        return states.told(kernel, {"publish": checked}, "Nothing was uploaded.") | {"uploaded": False}
     token = here().hf_token
     if token is None:
         raise ToolError("No Hugging Face token is set here. Log in with `hf auth login`, or set HF_TOKEN.")

@@ -22,15 +22,17 @@ from project import Mistake, Project
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("project", type=Path)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="while you work on one of them")
     given = parser.parse_args(argv)
     try:
         project = Project.open(given.project)
         with evidence.recording("compile", project.folder) as record:
             shutil.rmtree(project.folder / "build", ignore_errors=True)
-            build_cpu.build(project, record)
-            build_cuda.build(project, record)
-            hip(project, record)
-            build_triton.build(project, record)
+            for name, build in PARTS.items():
+                if name in given.only:
+                    build(project, record)
+                else:
+                    record.part(name, "not_run", reason="it was not asked for")
     except Mistake as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -43,6 +45,9 @@ def hip(project: Project, record: evidence.Record) -> None:
         here = shutil.which("hipcc")
         reason = "translated text; its build is kernel-builder's" if here else "translated text; no hipcc here"
         record.part("hip", "not_run", reason=reason)
+
+
+PARTS = {"cpu": build_cpu.build, "cuda": build_cuda.build, "hip": hip, "triton": build_triton.build}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The normalised value is rounded to the dtype before the weight is multiplied in,
 import torch
 
 OP, TITLE = "add_rms_norm", "residual addition and RMSNorm"
+NAMES = ["residual rmsnorm", "fused add rmsnorm", "residual add and RMSNorm", "element-wise fusion"]
 SCHEMA = "add_rms_norm(Tensor! out, Tensor! total, Tensor x, Tensor residual, Tensor weight, float eps) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 OP, TITLE = "cross_entropy", "cross-entropy"
+NAMES = ["cross entropy loss", "softmax cross-entropy"]
 SCHEMA = "cross_entropy(Tensor! loss, Tensor logits, Tensor labels, int ignore) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None

@@ -7,6 +7,7 @@ as in decoding: the weight is read once and never stored in another type.
 import torch
 
 OP, TITLE = "gemv_q8", "GEMV with an 8-bit weight"
+NAMES = ["quantised GEMV", "quantized GEMV", "int8 GEMV", "GEMV", "8-bit GEMV"]
 SCHEMA = "gemv_q8(Tensor! out, Tensor x, Tensor weight, Tensor scale) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 OP, TITLE = "layer_norm", "LayerNorm"
+NAMES = ["LN", "layernorm"]
 SCHEMA = "layer_norm(Tensor! out, Tensor x, Tensor weight, Tensor bias, float eps) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = "LayerNorm", r"LayerNorm"

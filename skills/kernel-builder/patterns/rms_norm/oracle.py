@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 OP, TITLE = "rms_norm", "RMSNorm"
+NAMES = ["rmsnorm kernel", "root mean square norm"]
 SCHEMA = "rms_norm(Tensor! out, Tensor x, Tensor weight, float eps) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = "RMSNorm", r"(Llama|Mistral|Qwen\d|Qwen3Moe|Phi3|Olmo3|SmolLM3)RMSNorm"

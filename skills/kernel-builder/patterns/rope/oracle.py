@@ -6,6 +6,7 @@ x is (tokens, heads, D), cos and sin are (tokens, D) in x's dtype; both products
 import torch
 
 OP, TITLE = "rope", "rotary position embedding"
+NAMES = ["rotary", "rotary embedding", "rotary position embedding"]
 SCHEMA = "rope(Tensor! out, Tensor x, Tensor cos, Tensor sin) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 OP, TITLE = "silu_mul", "SwiGLU (silu and multiply)"
+NAMES = ["SwiGLU", "silu and mul", "silu and multiply"]
 SCHEMA = "silu_mul(Tensor! out, Tensor gate, Tensor up) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None

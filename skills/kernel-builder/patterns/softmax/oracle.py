@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 OP, TITLE = "softmax", "Softmax"
+NAMES = ["row softmax"]
 SCHEMA = "softmax(Tensor! out, Tensor x) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None

@@ -26,6 +26,7 @@ END_MARK = "application/vnd.modelsmith.end+json"
 GRACE = 3.0  # seconds an interrupted cell has to stop before its kernel is killed
 EXTEND_EVERY = 60.0  # seconds; more often where the lifetime is short
 STRIKES = 3  # so many extensions in a row that nobody answers mean that the sandbox is gone
+BUSY = 5.0  # seconds a kernel gets to end a cell that somebody before us began
 PAUSE = 0.5  # seconds after an interrupt: upstream's server may hand a late one to the next cell
 WAITING = 256  # messages of a cell that its reader may be ahead of the caller
 KERNEL_GONE = {"ContextRestarting", "UnexpectedEndOfExecution"}
@@ -42,6 +43,17 @@ def _boot():
         shell.events.register("post_run_cell", lambda result: display({{"{END_MARK}": {{}}}}, raw=True))
     print(os.getpid())
 _boot(); del _boot
+"""
+# Run in a side kernel: the others are the children of the same parent.
+FREE = """
+import os, signal
+for name in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        parent = int(open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[1])
+    except (OSError, ValueError):
+        continue
+    if parent == os.getppid() > 1 and int(name) != os.getpid():
+        os.kill(int(name), signal.SIGINT)
 """
 
 Heard = tuple[Callable[[Any], Any] | None, Any]  # what is to be called with which message; no callback: the end
@@ -99,6 +111,7 @@ class Sandbox:
         self.side: Context | None = None  # a second kernel, from which the first is signalled
         self.signals: SimpleQueue[tuple[int, str]] = SimpleQueue()
         self.cells = 0
+        self.booting = False
         self.held = 0  # host calls under way: their time does not count towards a cell's deadline
         self.held_since = self.held_seconds = 0.0
         self.hold_lock = threading.Lock()
@@ -216,7 +229,8 @@ class Sandbox:
     def boot(self) -> None:
         """Make sure of the kernel: our end mark, and in a new one what the owner of this object wants to have in it."""
         for _ in range(2):  # a kernel that died while nobody looked is told to whoever comes first
-            told = self.execute(BOOT)
+            with self.impatient():
+                told = self.execute(BOOT)
             if not told.error or told.error.name not in KERNEL_GONE:
                 break
         if told.error or not told.logs.stdout:
@@ -227,6 +241,26 @@ class Sandbox:
         self.kernel_pid = pid
         for code in self.boot_code:
             self.execute(code)
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """The kernel may still be at a cell whose host was killed: it gets a moment, then that cell is interrupted."""
+        timer = threading.Timer(BUSY, self.free)
+        timer.daemon, self.booting = True, True
+        timer.start()
+        try:
+            yield
+        finally:
+            self.booting = False
+            timer.cancel()
+
+    def free(self) -> None:
+        """Interrupt whatever cell runs in another kernel than the one that does it, whoever began it."""
+        try:
+            self.side = self.side or self.remote.create_code_context()
+            self.remote.run_code(FREE, context=self.side, timeout=10)
+        except (SandboxException, httpx.HTTPError):
+            self.side = None
 
     def execute(self, code: str, **callbacks: Any) -> Execution:
         time.sleep(max(0.0, self.quiet_until - time.monotonic()))
@@ -248,6 +282,8 @@ class Sandbox:
     def interrupt(self, reason: str = "user") -> None:
         """Stop the cell that runs now; without one, nothing happens. May be called from any thread."""
         self.signals.put((self.cells, reason))
+        if self.booting:
+            threading.Thread(target=self.free, daemon=True).start()
 
     def watch(self, number: int, deadline: float | None, done: threading.Event, stopped: list[str]) -> None:
         """Beside each cell: its deadline and its interrupt."""

@@ -19,7 +19,7 @@ from .conftest import Serve
 from .serving import ENDS
 from .test_space import free_port
 
-SLOW = code("import time\nkept = 41\nprint('begun', flush=True)\ntime.sleep(30)")
+SLOW = code("import time\nkept = 41\nprint('begun', flush=True)\ntime.sleep(600)")
 
 
 class Process:

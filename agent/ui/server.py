@@ -20,7 +20,7 @@ from agent import doctor
 from agent.errors import UserError
 from agent.settings import Settings
 from agent.store import Store, StoreError
-from agent.ui import about, assets, files, guard, people, runs, sessions, stream
+from agent.ui import about, assets, files, guard, people, runs, sessions, stream, talk
 from agent.ui.live import Live
 from agent.ui.people import Door, Person
 from agent.ui.preferences import Preferences
@@ -41,15 +41,16 @@ class Server:
     door: Door
     live: Live
     preferences: Preferences
+    talkers: talk.Talkers
 
     @classmethod
     def build(cls, settings: Settings, store: Store, door: Door) -> "Server":
-        return cls(settings, store, door, Live(store, settings.home), Preferences(settings))
+        return cls(settings, store, door, Live(store, settings.home), Preferences(settings), talk.Talkers())
 
     def routes(self) -> list[BaseRoute]:
         """Our own come before Gradio's."""
         socket = WebSocketRoute("/x/sessions/{id}/events", functools.partial(stream.follow, self))
-        parts = (sessions, files, about, runs)
+        parts = (sessions, files, about, runs, talk)
         return [*self.door.routes(), socket, *assets.routes(), *(one for part in parts for one in part.routes(self))]
 
     @functools.cached_property
@@ -74,6 +75,10 @@ class Server:
         folder = people.folder_of(self.settings, person) / "work"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
+
+    def close(self) -> None:
+        self.talkers.close()
+        self.live.close()
 
     def go_on(self) -> None:
         """Take up what ran when the server before this one ended."""
@@ -162,5 +167,5 @@ def serve(
         server.go_on()
         wait(stop or threading.Event())
     finally:
-        server.live.close()
+        server.close()
         demo.close(verbose=False)

@@ -92,5 +92,5 @@ def serving(home: Path, door: Door | None = None, rules: Rules | None = None, **
         try:
             yield Page(server, demo.local_url.rstrip("/"))
         finally:
-            server.live.close()
+            server.close()
             demo.close(verbose=False)

@@ -204,7 +204,9 @@ def run(shared_home: Path) -> Path:
     (folder / "plan.json").write_text(json.dumps(plan))
     end = {"state": "failed", "exit_code": 1, "message": "exit code 1", "started": 100.0, "ended": 160.0}
     attempt = {"ref": {"runner": "local", "id": "1", "where": {}}, "submitted": 99.0, "end": end}
-    (folder / "job.json").write_text(json.dumps({"run": folder.name, "attempts": [attempt], "usd_per_hour": 0.0, "minutes": 5}))
+    (folder / "job.json").write_text(
+        json.dumps({"run": folder.name, "attempts": [attempt], "usd_per_hour": 0.0, "minutes": 5})
+    )
     (folder / "train.py").write_text("print('trained')\n")
     (folder / LOG).write_text("one\ntwo\n")
     (folder / "curves.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")

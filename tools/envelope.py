@@ -61,6 +61,8 @@ def brief_of(envelope: dict[str, Any]) -> str:
 
 
 def field(name: str, value: Any) -> str:
+    if name in ("text", "markdown"):
+        return name  # what it says stands above
     if isinstance(value, dict) and value.get("type") == "plot":
         return f"{name}: a plot for show()"
     if isinstance(value, dict):

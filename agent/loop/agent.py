@@ -86,7 +86,7 @@ class Smith(CodeAgent):
         try:
             done = self.python_executor(answer.code)
         except TurnEnded as ending:
-            memory_step.observations = f"[stopped in the middle: {ending.reason}]"
+            memory_step.observations = f"{ending.printed}\n[stopped in the middle: {ending.reason}]".strip()
             raise
         finally:
             self.flush()

@@ -3,10 +3,12 @@ of a cell into an observation and goes on: a lost sandbox or a person's stop mus
 
 
 class TurnEnded(BaseException):
-    """`state` and `exit_code` are what the session reports; the text is the reason, one line."""
+    """`state` and `exit_code` are what the session reports; the text is the reason, one line. `printed`: by the cell
+    that was stopped."""
 
     state = "failed"
     exit_code = 1
+    printed = ""
 
     @property
     def reason(self) -> str:

@@ -21,7 +21,7 @@ from smolagents.remote_executors import PythonExecutor
 
 from agent.loop import inside
 from agent.loop.bridge import Bridge
-from agent.loop.endings import TurnCancelled, TurnFailed
+from agent.loop.endings import TurnCancelled, TurnEnded, TurnFailed
 from agent.loop.trouble import headline, plain, traceback
 from agent.sandbox.open import Cell, Sandbox, SandboxGone
 from tools.envelope import markdown_of
@@ -29,6 +29,7 @@ from tools.envelope import markdown_of
 OUTPUTS = "/home/user/.outputs"
 PICTURES = {"png": "png", "jpeg": "jpg", "svg": "svg", "pdf": "pdf"}
 DEADLINE = 1800.0
+STOPPED = 2_000  # characters that are told of the output of a cell that was stopped
 REPLACED = (
     "The sandbox was gone and a new one was opened. Files, variables and running processes of the old one are lost. "
     "The person's files were put back."
@@ -82,6 +83,10 @@ class SandboxExecutor(PythonExecutor):
         heard, notes = Heard(), []
         try:
             cell = self.run(code, heard)
+            self.check()
+        except TurnEnded as ending:
+            ending.printed = plain("".join(heard.printed))[-STOPPED:].strip()
+            raise
         except SandboxGone as gone:
             if self.cancelled:
                 raise TurnCancelled("cancelled by the person") from None
@@ -89,7 +94,6 @@ class SandboxExecutor(PythonExecutor):
                 raise TurnFailed(f"The sandbox was lost twice in this turn: {gone}") from None
             notes.append(self.replace(str(gone)))
             return CodeOutput("", "\n".join(notes), False)
-        self.check()
         if heard.answered:
             return CodeOutput(heard.answer, self.observation(heard, cell), True)
         return CodeOutput("", self.observation(heard, cell), False)

@@ -28,6 +28,7 @@ class Recalled:
     unseen: set[str] = field(default_factory=set)  # acts that ended in a step whose end the model never got to see
     state: str = "idle"
     reason: str = ""
+    lost: bool = False  # a turn was interrupted and no step was done since
     steps_used: int = 0  # by a turn that was interrupted, and by those before that it went on with
     minutes_used: float = 0.0
 
@@ -38,11 +39,10 @@ class Recalled:
 
     def notes(self) -> list[str]:
         """What the model must be told first."""
-        if self.interrupted:
-            return [INTERRUPTED]
-        if self.state in ("failed", "cancelled", "limit", "lost"):
-            return [UNFINISHED.format(state=self.state, reason=self.reason)]
-        return []
+        notes = [INTERRUPTED] if self.interrupted or self.lost else []
+        if self.state in ("failed", "cancelled", "limit"):
+            notes.append(UNFINISHED.format(state=self.state, reason=self.reason))
+        return notes
 
 
 def kept(step: ActionStep) -> dict[str, Any]:
@@ -70,9 +70,11 @@ def recall(events: Iterable[Event], logger: AgentLogger, alive_until: float = 0.
             found.unseen.add(event.data["id"])
         elif event.type == "state":
             found.state, found.reason = event.data["state"], event.data.get("reason", "")
+            found.lost = found.lost or found.state == "lost"
             detail = event.data.get("detail") or {}
             if "step" in detail:
                 found.unseen.clear()
+                found.lost = False
                 found.steps.append(again(detail["step"], len(found.steps), logger))
             found.sandbox_id = detail.get("sandbox", found.sandbox_id)
             found.files |= {inside: Path(outside) for inside, outside in (detail.get("files") or {}).items()}

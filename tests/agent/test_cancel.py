@@ -83,6 +83,7 @@ def test_while_a_cell_runs(talk: Talking, work: str) -> None:
     talking = talk([code("kept = 1"), code(f"print('on')\n{work}"), code("final_answer('fine' if kept else '')")])
     cancelled(talking, lambda: "on" in talking.text("output"))
     goes_on(talking)
+    assert "on\n[stopped in the middle: cancelled by the person]" in talking.server.last_word()
 
 
 def test_while_a_cell_prints_without_end(talk: Talking) -> None:

@@ -190,6 +190,7 @@ def test_who_goes_on_after_a_kill_has_only_the_steps_and_minutes_that_were_left(
             session = Session.resume(settings, store, name, mode=Mode.YES, attended=False)
             outcome = session.run("Go on.")
             assert (outcome.state, len(server.bodies)) == ("limit", 5)
+            assert "interrupted in the middle" in server.last_word(3)
             assert "counting what was done before the interruption" in outcome.reason
             session.run("Once more, please.")
             assert len(server.bodies) == 10, "a task of its own has all its steps"

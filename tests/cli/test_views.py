@@ -21,6 +21,7 @@ from tests.cli.recorded import ASKED, CARD, TURN, recorded, shown
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 Events = list[tuple[str, dict[str, Any]]]
+ENDED = ("state", {"state": "succeeded", "exit_code": 0})
 
 
 def plain(home: Path, events: Events) -> str:
@@ -176,6 +177,7 @@ def test_code_is_highlighted_as_it_comes_also_within_a_long_string(home: Path) -
 def test_running_work_stands_below_until_it_is_done(home: Path) -> None:
     calls: Events = [
         ("tool_call", {"id": "1", "tool": "download", "arguments": {"n": 1}}),
+        ("job", {"id": "1", "state": "running", "progress": 0.5, "detail": "rows read"}),
         ("job", {"id": "job-7", "state": "running", "progress": 0.25, "eta_seconds": 90}),
         ("usage", {"input_tokens": 12_000, "output_tokens": 300, "usd": 0.012, "step": 4}),
         output("half a li"),
@@ -188,7 +190,15 @@ def test_running_work_stands_below_until_it_is_done(home: Path) -> None:
         with console.capture() as capture:
             console.print(view._below())
         job = "job-7 running 25% 1 min 30 s left"
-        for part in ("half a li", "download(n=1)", job, "step 4", "12.0k tokens in", "$0.012"):
+        for part in (
+            "half a li",
+            "download(n=1)",
+            "download 50% rows read",
+            job,
+            "step 4",
+            "12.0k tokens in",
+            "$0.012",
+        ):
             assert part in capture.get()
         store.append(session, "tool_result", {"id": "1", "tool": "download", "ok": True, "seconds": 2.0})
         store.append(session, "job", {"id": "job-7", "state": "succeeded"})
@@ -197,6 +207,31 @@ def test_running_work_stands_below_until_it_is_done(home: Path) -> None:
         with console.capture() as capture:
             console.print(view._below())
         assert "download" not in capture.get() and "job-7" not in capture.get()
+
+
+def test_what_a_tool_tells_of_its_work_goes_under_its_name(home: Path) -> None:
+    call = ("tool_call", {"id": "77ab", "tool": "download", "arguments": {}})
+    told = ("job", {"id": "77ab", "state": "running", "progress": 0.5})
+    done = ("tool_result", {"id": "77ab", "tool": "download", "ok": True, "seconds": 2.0})
+    for text in (plain(home, [call, told, done]), live(home, [call, told, done])):
+        assert "77ab" not in text
+    assert "tool download running 50%" in plain(home, [call, told, done])
+
+
+def test_code_stands_whole_above_the_call_it_makes(home: Path) -> None:
+    code = [("code", {"text": "a = 1\ndownload()", "step": 1})]
+    text = live(home, [*code, ("tool_call", {"id": "1", "tool": "download", "arguments": {}}),
+                       ("tool_result", {"id": "1", "tool": "download", "ok": True, "seconds": 2.0})])  # fmt: skip
+    assert text.count("┃") == 2 and text.rindex("┃") < text.index("✓ download")
+
+
+def test_an_answer_in_plain_words_is_shown_once_and_one_with_markup_as_it_looks(home: Path) -> None:
+    def answered(text: str) -> str:
+        return live(home, [("thought", {"text": text, "step": 1}), ("answer", {"text": text}), ENDED])
+
+    assert answered("It is 42.").count("It is 42.") == 1
+    assert answered("It is **42**.").count("42") == 2
+    assert live(home, [("answer", {"text": "It is 42."}), ENDED]).count("It is 42.") == 1
 
 
 def test_an_unknown_price_is_never_told_as_nothing() -> None:

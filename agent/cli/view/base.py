@@ -109,7 +109,7 @@ def artifact_line(data: dict[str, Any], home: Path) -> str:
 
 
 def job_line(data: dict[str, Any]) -> str:
-    parts = [one_line(data["id"]), one_line(data["state"])]
+    parts = [one_line(data[name]) for name in ("id", "state") if data[name]]
     if data.get("progress") is not None:
         parts.append(f"{share(data['progress']):.0%}")
     if data.get("eta_seconds") is not None:

@@ -6,6 +6,7 @@ from a snapshot, so that a clock goes on while nothing comes.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ TAIL = 240  # characters of an unfinished line shown below
 BUSY = {"thought": "thinking", "code": "writing code", "output": "running", "answer": "answering"}
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 ENDED_JOBS = ("succeeded", "failed", "cancelled", "completed", "error", "lost", "limit", "timeout")
+MARKUP = re.compile(r"[*_`#|\[<>]|^\s*(?:-|\d+\.)\s", re.M)
 STYLES = {"thought": "dim italic", "stderr": "yellow"}
 
 
@@ -59,6 +61,7 @@ class LiveView(base.View):
         self._lines = 0  # of output in this step
         self._answer = Answer()
         self._said = ""  # the last error
+        self._prose: tuple[int | None, str] = None, ""  # of the last step, and its number
         self._calls: dict[str, tuple[str, float]] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
         self._metric, self._busy, self._since = "", "starting", time.time()
@@ -113,7 +116,7 @@ class LiveView(base.View):
             self._live = None
         if self._answer:
             self.console.print()
-            if self._answer.text():
+            if self._answer.text() and not self._stands_above(self._answer.text()):
                 self.console.print(shapes.markdown(self._answer.text()))
             if self._answer.envelope is not None:
                 for shape in shapes.envelope(self._answer.envelope):
@@ -124,12 +127,19 @@ class LiveView(base.View):
         if self._live:
             os.write(self.console.file.fileno(), b"\x1b[?25h\n")  # the cursor that Rich has hidden
 
+    def _stands_above(self, answer: str) -> bool:
+        """An answer in plain words was read while it was written."""
+        return clean(self._prose[1]).strip().endswith(answer) and not MARKUP.search(answer)
+
     # -- running text ------------------------------------------------------------------------------------------------
 
     def _text(self, event: Event) -> None:
         kind, step = event.type, event.data.get("step")
         if self._written and next(iter(self._written))[:2] != (kind, step):
             self._end_streams()
+        if kind == "thought":
+            before = self._prose[1] if self._prose[0] == step else ""
+            self._prose = step, before + event.data["text"]
         key = (kind, step, event.data.get("stream"))
         written = self._written.setdefault(key, Lines(LONGEST[kind]))
         self._print_lines(key, written.feed(event.data["text"]))
@@ -176,10 +186,13 @@ class LiveView(base.View):
             self._line(f"  file {one_line(file)}", "dim")
 
     def _show_tool_call(self, data: dict[str, Any], at: float) -> None:
+        if any(kind != "output" for kind, *_ in self._written):
+            self._end_streams()  # the code that calls is whole
         self._calls[data["id"]] = (base.call_line(data), at)
 
     def _show_tool_result(self, data: dict[str, Any], at: float) -> None:
         call, _ = self._calls.pop(data["id"], (one_line(data["tool"]), at))
+        self._jobs.pop(data["id"], None)
         took = base.duration(data["seconds"])
         if data["ok"]:
             self._line(f"✓ {call} {took}{base.told(data.get('result'))}", "green")
@@ -195,6 +208,10 @@ class LiveView(base.View):
         self._line(f"• kept {base.artifact_line(data, self._home)}", "blue")
 
     def _show_job(self, data: dict[str, Any], at: float) -> None:
+        if data["id"] in self._calls:  # how far a tool is
+            call, _ = self._calls[data["id"]]
+            self._jobs[data["id"]] = {**data, "id": call.partition("(")[0], "state": ""}
+            return
         before = self._jobs.pop(data["id"], None)
         if before is None or before["state"] != data["state"]:
             self._line(f"• job {base.job_line(data)}", "blue")
@@ -215,6 +232,8 @@ class LiveView(base.View):
 
     def _show_state(self, data: dict[str, Any], at: float) -> None:
         line = base.state_line(data, self._said)
+        if "step" in data.get("detail", {}):
+            self._busy = "thinking"
         if data["state"] in ENDS:
             self.flush()
             self._calls.clear()

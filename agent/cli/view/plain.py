@@ -24,6 +24,7 @@ class PlainView(base.View):
         self._streams: dict[tuple, Lines] = {}
         self._answer = Answer()
         self._said = ""  # the last error
+        self._calls: dict[str, str] = {}  # tools at work
 
     def show(self, event: Event) -> None:
         data = event.data
@@ -80,14 +81,18 @@ class PlainView(base.View):
             files = "".join(f"\n{INDENT}file {one_line(file)}" for file in data.get("files", ()))
             return [f"task\n{INDENT}{clean(data['text']).strip().replace(chr(10), chr(10) + INDENT)}{files}"]
         if event.type == "tool_call":
+            self._calls[data["id"]] = one_line(data["tool"])
             return [f"tool {base.call_line(data)}"]
         if event.type == "tool_result":
+            self._calls.pop(data["id"], None)
             return [f"tool {base.result_line(data)}"]
         if event.type == "approval":
             line = base.approval_line(data)
             return [f"approval {line}"] if line else []
         if event.type == "artifact":
             return [f"artifact {base.artifact_line(data, self._home)}"]
+        if event.type == "job" and data["id"] in self._calls:
+            return [f"tool {base.job_line({**data, 'id': self._calls[data['id']]})}"]
         if event.type == "job":
             return [f"job {base.job_line(data)}"]
         if event.type == "metric":

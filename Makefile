@@ -19,10 +19,12 @@ demo: $(READY) ## a task from sentence to answer, in the sandbox, without a lang
 
 # Many tests look at the clock: one that fails on a machine that was busy gets a second try, alone with its like.
 test: $(READY) ## the fast tests
+	@bash scripts/browser.sh
 	@$(PY) -m pytest -m "not slow" || \
 		{ echo "== once more, only what failed"; $(PY) -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
 
 test-all: $(READY) ## all tests
+	@bash scripts/browser.sh
 	@$(PY) -m pytest
 
 bench: $(READY) ## every benchmark, each as a table and JSON

@@ -11,6 +11,7 @@ from agent import toolbox
 from tests.agent.conftest import end_server, new_home, own_home, shared_home  # noqa: F401
 from tests.agent.scripted_server import ScriptedServer
 
+from .chromium import chromium, visit  # noqa: F401
 from .serving import Page, serving
 
 Serve = Callable[..., Page]

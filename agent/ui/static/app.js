@@ -173,18 +173,19 @@ class App extends HTMLElement {
   // -- what is asked -------------------------------------------------------------------------------------------------
 
   async send(text, files) {
-    let id = this.session;
+    // a session made for a task that was then refused is taken for the next try
+    let id = this.session || this.made;
     try {
-      if (!id) id = (await post("sessions")).id;
+      if (!id) id = this.made = (await post("sessions")).id;
       const names = [];
       for (const file of files) names.push((await this.composer.upload(id, file)).name);
-      await post(`sessions/${part(id)}/tasks`, { text, files: names });
+      await post(`sessions/${part(id)}/tasks`, { text: named(text, names), files: names });
+      if (id === this.made) this.made = null;
       if (id !== this.session) this.go(id);
       this.log.toEnd(true);
       this.sessions.refresh();
       return true;
     } catch (problem) {
-      if (id !== this.session && id) this.go(id);
       this.tell(problem.message);
       return false;
     }
@@ -293,6 +294,12 @@ class App extends HTMLElement {
     else return;
     event.preventDefault();
   }
+}
+
+/** A task that came with files names them, so that everybody who reads it knows which are meant. */
+function named(text, names) {
+  const missing = names.filter((name) => !text.includes(name));
+  return missing.length ? `${text} (${missing.map((name) => `uploads/${name}`).join(", ")})` : text;
 }
 
 customElements.define("ms-app", App);

@@ -16,7 +16,7 @@ export class Completion {
   }
 
   offer(offers) {
-    this.offers = offers.slice(0, 12);
+    this.offers = offers.slice(0, 60);
     this.at = 0;
     this.draw();
   }

@@ -40,7 +40,7 @@ class Composer extends HTMLElement {
     app.addEventListener("dragenter", (event) => event.dataTransfer?.types.includes("Files") && app.setAttribute("dropping", ""));
     app.addEventListener("dragleave", (event) => event.relatedTarget || app.removeAttribute("dropping"));
     app.addEventListener("drop", (event) => (app.removeAttribute("dropping"), this.add(event.dataTransfer?.files || [])));
-    get("commands").then((known) => (this.commands = known), () => {});
+    get("commands").then((known) => ((this.commands = known), this.field.value.startsWith("/") && this.typed()), () => {});
     this.tell();
   }
 

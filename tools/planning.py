@@ -23,6 +23,7 @@ from tools.plans.choice import adapters_for, method_for
 from tools.plans.data import Facts, facts_of
 from tools.plans.defaults import METRICS, Amount, Draft, draft, lora_rank
 from tools.plans.page import page
+from tools.plans.selection import faster, nothing_fits, select
 
 OTHER_PINS = {
     "adapter",
@@ -36,8 +37,6 @@ OTHER_PINS = {
     "teacher",
     "push_to",
 }
-PATIENCE_MINUTES = 24 * 60  # how long one waits for the own machine when others can be had
-PATIENCE_ALONE_MINUTES = 7 * 24 * 60  # and without an account
 MARGIN = 1.3  # of the slow estimate, before a run is stopped
 
 
@@ -68,7 +67,7 @@ def plan_training(
         method: sft, dpo, grpo, kto, reward, rloo, distillation, cpt, sequence-classification, token-classification,
             embeddings, image-classification, object-detection, vision-sft or vision-dpo. Left out: from data and wish.
         wish: What the person said, in their words.
-        hardware: "local", "jobs" (the cheapest that fits) or a flavor such as "a10g-large"; chosen if left out.
+        hardware: "local", "jobs" (cheap, and of that the fastest) or a flavor such as "a10g-large"; chosen if left out.
         max_usd: What it may cost at most.
         max_minutes: How long it may take at most.
         overrides: Values that win over the plan's, for example {"learning_rate": 1e-4, "adapter": "none", "r": 32}.
@@ -86,13 +85,21 @@ def plan_training(
     offers, prices = wanted(hardware)
     tries = []
     for adapter, why in adapters_for(pins.get("adapter"), wish, chosen_method, found.model):
-        made, amount = draft(chosen_method, adapter, found.model, facts, pins)
         rank, why_rank = (pins["r"], "you set it") if "r" in pins else lora_rank(chosen_method, facts.rows)
-        work = first_work(chosen_method, adapter, rank, amount, made)
-        fits = fitting.fits(found.model, work, load_of(amount, made), offers, set(pins))
+        drafts = {
+            device: draft(chosen_method, adapter, found.model, facts, pins, device)
+            for device in {one.device for one in offers}
+        }
+        fits = []
+        for offer in offers:
+            made, amount = drafts[offer.device]
+            work = first_work(chosen_method, adapter, rank, amount, made)
+            fits.append(fitting.on(found.model, work, load_of(amount, made), offer, set(pins)))
+        fits = fitting.marked(fits)
         tries.append((adapter, fits))
         best = select(fits, max_usd, max_minutes)
         if best:
+            made, _ = drafts[best.offer.device]
             made.reasons[:0] = [
                 Reason(what="method", value=chosen_method, why=why_method),
                 Reason(what="adapter", value=adapter, why=why),
@@ -100,7 +107,7 @@ def plan_training(
             if adapter != "none":
                 made.reasons.append(Reason(what="r", value=str(rank), why=why_rank))
             plan = assemble(found, facts, chosen_method, adapter, rank, made, best, (max_usd, max_minutes), pins)
-            notes = notes_of(found, facts, chosen_method, best, prices)
+            notes = [*notes_of(found, facts, chosen_method, best, prices), *faster(best, fits)]
             return envelope.report(
                 page(plan, found.model, best, fits, notes),
                 f"Plan: {chosen_method} of {model}",
@@ -182,46 +189,6 @@ def load_of(amount: Amount, made: Draft) -> Load:
     steps, answers = made.pinned.get("max_steps"), made.values.get("num_generations") or 1
     rows = steps * amount.per_step if steps else ceil(amount.rows * made.values["num_train_epochs"] * answers)
     return Load(rows, amount.mean, amount.per_step)
-
-
-def select(fits: list[Fit], max_usd: float | None, max_minutes: float | None) -> Fit | None:
-    """This machine when it does the work in time, for it costs nothing; else the cheapest that does."""
-    able = [one for one in fits if one.fits and within(one, max_usd, max_minutes)]
-    local = next((one for one in able if one.offer.where == "local"), None)
-    jobs = [one for one in able if one.offer.where != "local"]
-    patience = PATIENCE_MINUTES if here().hf_token else PATIENCE_ALONE_MINUTES
-    if local and (not jobs or (local.minutes and local.minutes.high <= patience)):
-        return local
-    return min(jobs, key=lambda one: one.usd.high if one.usd else float("inf"), default=None)
-
-
-def within(one: Fit, max_usd: float | None, max_minutes: float | None) -> bool:
-    """The slow end of the range must hold; an unknown price is above every limit."""
-    in_time = max_minutes is None or bool(one.minutes and one.minutes.high <= max_minutes)
-    return in_time and (max_usd is None or bool(one.usd and one.usd.high <= max_usd))
-
-
-def nothing_fits(tries: list[tuple[str, list[Fit]]], max_usd: float | None, max_minutes: float | None) -> str:
-    able = [(adapter, one) for adapter, fits in tries for one in fits if one.fits]
-    if not able:
-        gpus = any(one.offer.gpus for _, fits in tries for one in fits)
-        adapter, fits = tries[-1] if gpus else tries[0]
-        nearest = max(fits, key=lambda one: (one.offer.vram_gb * one.offer.gpus, one.offer.ram_gb))
-        if adapter == "qlora" and not gpus:
-            return "QLoRA's 4-bit loading needs an NVIDIA GPU. Use overrides={'adapter': 'lora'}, or hardware='jobs'."
-        return (
-            f"No machine fits (adapter {adapter}): {nearest.offer.name} {nearest.problem}. "
-            "Choose other hardware, overrides={'adapter': 'qlora'}, a shorter max_length or a smaller model."
-        )
-    limits = [f"{max_usd:g} USD" if max_usd else "", f"{max_minutes:g} minutes" if max_minutes else ""]
-    adapter, best = min(able, key=lambda pair: pair[1].usd.high if pair[1].usd else float("inf"))
-    cost = f"up to {best.usd.high:.2f} USD and " if best.usd else ""
-    took = f"{cost}{best.minutes.high:.0f} minutes" if best.minutes else "an unknown time"
-    return (
-        f"No machine stays within {' and '.join(one for one in limits if one)}: "
-        f"{best.offer.name} ({adapter}) may need {took}. "
-        "Raise the limit, or set overrides max_steps, num_train_epochs or max_length lower."
-    )
 
 
 def assemble(

@@ -226,3 +226,29 @@ def test_planning_is_quick_and_leaves_no_trace(desk: Context) -> None:
     with inside(desk):
         plan_training("tiny", "talk.jsonl")
     assert sorted(path.name for path in desk.folder.iterdir()) == before
+
+
+def test_a_cpu_gets_fewer_and_shorter_answers_and_small_passes(desk: Context) -> None:
+    here = read_plan(plan_training("tiny", "", "grpo", hardware="local")["plan"]).hyper
+    there = read_plan(plan_training("tiny", "", "grpo", hardware="l4x1")["plan"]).hyper
+    assert (here.num_generations, here.max_completion_length, there.num_generations) == (4, 128, 8)
+    assert here.per_device_train_batch_size * here.gradient_accumulation_steps == 16
+    many = {"num_generations": 16}
+    pinned = read_plan(plan_training("tiny", "", "grpo", hardware="l4x1", overrides=many)["plan"]).hyper
+    assert pinned.per_device_train_batch_size * pinned.gradient_accumulation_steps == 8 * 16
+    talk = {name: plan_training("small", "talk.jsonl", hardware=name)["plan"]["hyper"] for name in ("local", "l4x1")}
+    assert talk["local"]["per_device_train_batch_size"] == 16 and not talk["local"]["packing"]
+
+
+def test_hours_here_are_set_beside_what_a_rented_machine_takes(desk: Context, without_gpus: None) -> None:
+    slow, quick = plan_training("small", ""), plan_training("tiny", "talk.jsonl")
+    assert any(note.startswith("Faster: hardware='") for note in slow["notes"])
+    assert not any(note.startswith("Faster:") for note in quick["notes"])
+
+
+def test_of_machines_that_cost_alike_the_fastest_is_taken(desk: Context) -> None:
+    told = plan_training("small", "", hardware="jobs")
+    chosen = next(one for one in told["offers"] if one["name"] == told["plan"]["hardware"]["name"])
+    cheapest = next(one for one in told["offers"] if "cheapest" in one["mark"])
+    assert chosen["usd"][1] <= cheapest["usd"][1] * 1.25 + 0.10
+    assert chosen["minutes"][1] < cheapest["minutes"][1] / 4  # a processor for hours costs as much

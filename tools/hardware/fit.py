@@ -16,7 +16,8 @@ from tools.hardware.speed import Range, has_bf16, start_minutes, tokens_per_seco
 GPU_USABLE = 0.92  # drivers and the display take some, and an allocator that is quite full fails
 RAM_USABLE = 0.90
 LARGEST_BATCH = 16
-SMALLEST_BATCH = 4  # rows per forward pass, below which checkpointing is tried first
+CPU_TOKENS = 512  # of a forward pass; more tokens are no faster on a CPU, and leave its cache
+SMALLEST_BATCH = 4  # rows per forward pass of a GPU, below which checkpointing is tried first
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class Fit:
         return "fsdp" if self.work.gpus > 1 else "ddp"
 
 
-def fits(model: Model, work: Work, load: Load, offers: list[Offer], pinned: set[str]) -> list[Fit]:
-    """Every machine's best try, in the order of the offers, with the marks set."""
-    found = [on(model, work, load, offer, pinned) for offer in offers]
+def marked(found: list[Fit]) -> list[Fit]:
+    """The same, with the cheapest and the fastest marked."""
     paid = [one for one in found if one.fits and one.minutes and one.offer.usd_per_hour is not None]
     if not paid:
         return found
@@ -105,11 +105,12 @@ def eased(work: Work, load: Load, offer: Offer, pinned: set[str]) -> Iterator[Wo
     full = work.adapter == "none" and offer.gpus and "dtype" not in pinned and has_bf16(offer)
     precisions += ["bf16-pure"] if full and work.precision == "bf16" else []
     spreads = [1] + ([offer.gpus] if offer.gpus > 1 else [])
+    enough = SMALLEST_BATCH if offer.gpus else 1
     for precision in precisions:
         for gpus in spreads:
             for checkpointing in checkpointings(work, pinned):
                 for batch, accumulation in batches(work, load, offer, pinned):
-                    if batch < SMALLEST_BATCH and not checkpointing and "gradient_checkpointing" not in pinned:
+                    if batch < enough and not checkpointing and "gradient_checkpointing" not in pinned:
                         break  # from here on computing activations anew is the smaller loss
                     for together in generated_together(work, batch, accumulation, pinned):
                         yield work.but(
@@ -131,12 +132,18 @@ def batches(work: Work, load: Load, offer: Offer, pinned: set[str]) -> Iterator[
         fixed = work.accumulation if "gradient_accumulation_steps" in pinned else 0
         yield work.batch, fixed or whole_groups(work.batch, ceil(load.rows_per_step / work.batch / devices), group)
         return
-    batch = LARGEST_BATCH
-    while batch:
-        if batch * devices <= load.rows_per_step or batch == 1:
+    least = 2 if work.method == "kto" else 1  # its drift is measured on the other rows of a batch
+    batch = LARGEST_BATCH if offer.gpus else max(least, power_below(CPU_TOKENS // max(1, load.tokens)))
+    while batch >= least:
+        if batch * devices <= load.rows_per_step or batch == least:
             fixed = work.accumulation if "gradient_accumulation_steps" in pinned else 0
             yield batch, fixed or whole_groups(batch, ceil(load.rows_per_step / batch / devices), group)
         batch //= 2
+
+
+def power_below(value: int) -> int:
+    """From 1 to the largest batch."""
+    return min(LARGEST_BATCH, 1 << max(0, value.bit_length() - 1))
 
 
 def whole_groups(batch: int, accumulation: int, group: int) -> int:

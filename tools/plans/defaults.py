@@ -35,7 +35,8 @@ METRICS |= {"grpo": "reward", "rloo": "reward"}
 LENGTHS = (128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536, 131072)
 TINY = 100e6
 LEAST_STEPS = 50
-GENERATIONS, COMPLETION = 8, 512
+# by device: answers to one prompt, prompts in a step, tokens of an answer; a CPU makes tens of tokens a second
+ANSWERS = {"cuda": (8, 8, 512), "cpu": (4, 4, 128)}
 IMAGE_TOKENS = 1024
 
 
@@ -69,12 +70,15 @@ def shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def draft(method: str, adapter: str, model: Model, facts: Facts, pinned: dict[str, Any]) -> tuple[Draft, Amount]:
+def draft(
+    method: str, adapter: str, model: Model, facts: Facts, pinned: dict[str, Any], device: str
+) -> tuple[Draft, Amount]:
+    """For machines of that device, "cpu" or "cuda"."""
     made = Draft(pinned)
-    length = row_length(made, method, model, facts)
-    amount = packed(made, method, facts, length)
+    length = row_length(made, method, model, facts, device)
+    amount = packed(made, method, facts, length, device)
     epochs = made.put("num_train_epochs", *epochs_for(method, facts.rows))
-    per_step, why = step_rows(method, amount, epochs)
+    per_step, why = step_rows(method, amount, epochs, made.values.get("num_generations"), device)
     amount = Amount(amount.rows, amount.length, amount.mean, per_step)
     made.reasons.append(Reason(what="rows per step", value=str(per_step), why=why))
     made.put("learning_rate", *rate(method, adapter, model))
@@ -94,7 +98,7 @@ def draft(method: str, adapter: str, model: Model, facts: Facts, pinned: dict[st
     return made, amount
 
 
-def row_length(made: Draft, method: str, model: Model, facts: Facts) -> int:
+def row_length(made: Draft, method: str, model: Model, facts: Facts, device: str) -> int:
     """Tokens a row may have, and therefore what memory must hold."""
     if method in ("image-classification", "object-detection"):
         made.put(
@@ -104,11 +108,15 @@ def row_length(made: Draft, method: str, model: Model, facts: Facts) -> int:
         return 200 if method == "image-classification" else 1600
     most = min(model.context or LENGTHS[-1], LENGTHS[-1])
     if method in SAMPLING or method == "distillation":
-        completion = made.put(
-            "max_completion_length", min(COMPLETION, most // 2), "room for reasoning; longer is slower"
+        answers, _, tokens = ANSWERS[device]
+        why = (
+            "room for reasoning; longer is slower" if device == "cuda" else "a CPU writes slowly; reasoning needs more"
         )
+        completion = made.put("max_completion_length", min(tokens, most // 2), why)
         if method in SAMPLING:
-            made.put("num_generations", GENERATIONS, "answers compared per prompt; fewer give a noisy advantage")
+            why = "answers compared per prompt; fewer give a noisy advantage"
+            why = why if device == "cuda" else "answers compared per prompt; more would be steadier, and slow on a CPU"
+            made.put("num_generations", answers, why)
             made.put("temperature", 1.0, "answers to one prompt must differ")
         return min(most, next(one for one in LENGTHS if one >= min(facts.long, LENGTHS[-1])) + completion)
     fitting = next((one for one in LENGTHS if one >= facts.long), LENGTHS[-1])
@@ -121,8 +129,11 @@ def row_length(made: Draft, method: str, model: Model, facts: Facts) -> int:
     return made.put("max_length", min(fitting, most), why)
 
 
-def packed(made: Draft, method: str, facts: Facts, length: int) -> Amount:
-    """Short rows are put together where that saves padding and enough packs are left to learn from."""
+def packed(made: Draft, method: str, facts: Facts, length: int, device: str) -> Amount:
+    """Short rows are put together where that saves padding and enough packs are left to learn from.
+
+    Where rows are not packed, those of a step that are alike in length go through together.
+    """
     mean = min(facts.mean, length)
     plain = Amount(facts.rows, length, mean, 0)
     if method in SAMPLING or method == "distillation":
@@ -132,6 +143,8 @@ def packed(made: Draft, method: str, facts: Facts, length: int) -> Amount:
     packs = ceil(facts.rows * mean / length)
     if method == "cpt":
         wanted, why = True, "text has no end of its own; every token counts"
+    elif device == "cpu":
+        wanted, why = False, "a CPU computes attention over whole packs; rows of like length go together instead"
     elif packs < 200:
         wanted, why = False, f"packing would leave only {packs} rows to learn from"
     else:
@@ -160,10 +173,11 @@ def epochs_for(method: str, rows: int) -> tuple[float, str]:
     return (2.0, f"{rows:,} rows: two passes") if rows <= 50_000 else (1.0, f"{rows:,} rows: one pass is enough")
 
 
-def step_rows(method: str, amount: Amount, epochs: float) -> tuple[int, str]:
+def step_rows(method: str, amount: Amount, epochs: float, answers: int | None, device: str) -> tuple[int, str]:
     """Rows that make one optimizer step, over all devices and accumulation."""
-    if method in SAMPLING:
-        return 8 * GENERATIONS, f"eight prompts with {GENERATIONS} answers each"
+    if method in SAMPLING and answers:
+        prompts = ANSWERS[device][1]
+        return prompts * answers, f"{prompts} prompts with {answers} answers each"
     if method in STEP_ROWS:
         wanted, why = STEP_ROWS[method], "usual for the method"
     else:

@@ -16,7 +16,7 @@ from tools.hardware.speed import Range, has_bf16, start_minutes, tokens_per_seco
 GPU_USABLE = 0.92  # drivers and the display take some, and an allocator that is quite full fails
 RAM_USABLE = 0.90
 LARGEST_BATCH = 16
-CPU_TOKENS = 512  # of a forward pass; more tokens are no faster on a CPU, and leave its cache
+CPU_TOKENS = 256  # of a forward pass; more tokens are no faster on a CPU, they only bring padding
 SMALLEST_BATCH = 4  # rows per forward pass of a GPU, below which checkpointing is tried first
 
 

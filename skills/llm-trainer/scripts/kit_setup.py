@@ -117,7 +117,7 @@ def load_rows(source, config, split, to_rows, needed, seed, eval_split=None, eva
 def settings(**given):
     """Trainer arguments as the script gives them, made to fit the machine at hand."""
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        given |= {"use_cpu": True, "bf16": False, "fp16": False, "gradient_checkpointing": False}
+        given |= {"use_cpu": True, "bf16": False, "fp16": False}
     elif given.get("bf16") and not (torch.cuda.is_available() and torch.cuda.is_bf16_supported()):
         given |= {"bf16": False, "fp16": torch.cuda.is_available()}
     given |= {"logging_nan_inf_filter": False, "disable_tqdm": not sys.stderr.isatty()}  # hide no NaN

@@ -105,6 +105,7 @@ def main():
             per_device_train_batch_size=BATCH,
             per_device_eval_batch_size=BATCH,
             gradient_accumulation_steps=ACCUMULATION,
+            train_sampling_strategy="batch_rebalance",  # rows of like length together: less padding
             weight_decay=WEIGHT_DECAY,
             max_grad_norm=MAX_GRAD_NORM,
             optim=OPTIM,

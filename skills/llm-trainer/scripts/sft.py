@@ -88,6 +88,8 @@ def main():
             packing=PACKING,  # best-fit: rows fill the length together and do not see each other
             packing_strategy="bfd",
             eval_packing=False,
+            # unpacked: of a step's rows those of like length go through together, which saves most of the padding
+            train_sampling_strategy="random" if PACKING else "batch_rebalance",
             assistant_only_loss=ASSISTANT_ONLY and conversational,
             logging_steps=LOG_STEPS,
             eval_strategy="steps" if held_out else "no",

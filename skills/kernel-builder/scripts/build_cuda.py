@@ -46,12 +46,21 @@ def build(project: Project, record: Record) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "instances.cu").write_text(INSTANCES.format(op=project.op), encoding="utf-8")
     truth = project.truth()
+    first = wanted if wanted in archs else archs[-1]
+    told = {first: cubin(project, folder, first, truth)}
+    if said := told[first].get("said"):  # the same mistake would be told for each of them
+        record.part(f"cuda {first}", "fail", LABEL, told[first]["wrong"][0])
+        record.find("error", said[-3000:])
+        record.part("cuda, the others", "not_run", reason="the source does not compile")
+        return
+    others = [one for one in archs if one != first]
     with ThreadPoolExecutor(2) as pool:
-        told = dict(zip(archs, pool.map(lambda one: cubin(project, folder, one, truth), archs), strict=True))
-    for arch, one in told.items():
+        told |= dict(zip(others, pool.map(lambda one: cubin(project, folder, one, truth), others), strict=True))
+    for arch in archs:
+        one = told[arch]
         status = "fail" if one["wrong"] else "pass"
         record.part(f"cuda {arch}", status, LABEL, "; ".join(one["wrong"]), **one["numbers"])
-    record.numbers["cubins"] = {arch: one["kernels"] for arch, one in told.items()}
+    record.numbers["cubins"] = {arch: told[arch]["kernels"] for arch in archs}
     if any(one["wrong"] for one in told.values()):
         record.part("cuda glue", "not_run", reason="the kernel itself does not compile as it must")
     else:
@@ -67,7 +76,7 @@ def cubin(project: Project, folder: Path, arch: str, truth: ModuleType) -> dict[
         folder / "instances.cu", "-o", target,
     )  # fmt: skip
     if done.code:
-        return {"wrong": [done.first_error], "numbers": {}, "kernels": {}}
+        return {"wrong": [done.first_error], "numbers": {}, "kernels": {}, "said": done.text}
     kernels = resources(done.text)
     wrong = [f"{readable(name)} spills {one['spilled']} bytes" for name, one in kernels.items() if one["spilled"]]
     wrong += [] if kernels else ["there is no __global__ function in it"]

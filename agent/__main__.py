@@ -1,10 +1,11 @@
 """`python -m agent`: reads the command line, runs one command, turns its end into an exit code.
 
 0 succeeded, 1 failed, 2 the person's mistake, 130 cancelled; commands add codes of their own. A `UserError` is one line
-on stderr unless `--debug` is given; every other exception keeps its traceback.
+on stderr unless `--debug` is given, and so is `Trouble`, such as a full disk; other exceptions keep their traceback.
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -13,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent import __version__, cli
-from agent.errors import UserError
+from agent.errors import Trouble, UserError
 
 CANCELLED = 130
 READER_GONE = 141
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     debug = False
+    open_streams()
     try:
         arguments = build_parser().parse_args(argv)
         debug = getattr(arguments, "debug", False)
@@ -51,12 +54,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Trouble as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return CANCELLED
     except BrokenPipeError:
-        # Python flushes stdout once more on its way out; let that go nowhere instead of complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_stdout()
         return READER_GONE
+    except OSError as error:
+        if debug or error.errno not in DISK:
+            raise
+        forget_stdout()
+        place = error.filename or "the output"
+        print(
+            f"error: {place} cannot be written: {error.strerror}. Free some space, or write elsewhere.", file=sys.stderr
+        )
+        return 1
+
+
+def open_streams() -> None:
+    """A parent may have closed them; then there is nothing to read and nobody to read what is written."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def forget_stdout() -> None:
+    """Python flushes it once more on its way out; let that go nowhere instead of complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

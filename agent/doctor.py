@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agent import __version__
-from agent.errors import UserError
+from agent.errors import Trouble, UserError
 from agent.settings import Settings
 
 GIB = 2**30
@@ -44,7 +44,7 @@ def examine(settings: Settings, checks: dict[str, Check] | None = None) -> Itera
     for name, check in (checks or CHECKS).items():
         try:
             yield check(settings)
-        except UserError as error:
+        except (UserError, Trouble) as error:
             what, _, mend = str(error).rstrip(".").partition(". ")
             yield Finding(name, "bad", what, mend)
         except Exception as error:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from agent import cli as command_list
 from tests.conftest import ROOT, Cli
 
@@ -133,3 +135,23 @@ def test_wrong_settings_stop_a_command_with_one_line(cli: Cli, home: Path) -> No
     answer = cli("sandbox", "status", COLUMNS="200")
     assert answer.returncode == 2
     assert answer.stderr == f"error: {home}{os.sep}config.toml: sandbox: Input should be 'auto', 'embedded' or 'e2b'.\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error(home: Path, closed: str) -> None:
+    line = f"exec {sys.executable} -m agent sessions list {closed}"
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_output_that_is_full_is_told_in_one_line(home: Path) -> None:
+    line = f"exec {sys.executable} -m agent sessions list >/dev/full"
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("error: the output cannot be written")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_home_that_cannot_be_written_is_told_in_one_line(cli: Cli) -> None:
+    done = cli("sessions", "list", MODELSMITH_HOME="/proc/nowhere")
+    assert done.returncode == 1 and done.stderr.startswith("error: Session log") and done.stderr.count("\n") == 1
+    assert "Traceback" in cli("sessions", "list", "--debug", MODELSMITH_HOME="/proc/nowhere").stderr

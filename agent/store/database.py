@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.errors import UserError
+from agent.errors import Trouble, UserError
 
 PATIENCE = 30.0  # seconds to wait for another process that writes
 APPLICATION = 0x4D534D31  # marks the file as ours
@@ -44,7 +44,7 @@ TEXTS_FTS = """CREATE VIRTUAL TABLE texts USING fts5(
 TEXTS_PLAIN = "CREATE TABLE texts(text TEXT NOT NULL, session TEXT NOT NULL)"
 
 
-class StoreError(Exception):
+class StoreError(Trouble):
     """The log could not be written or read, in one line. `kind`: full, read-only, busy, damaged, large, gone, disk."""
 
     def __init__(self, text: str, kind: str):

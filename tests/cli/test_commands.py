@@ -276,3 +276,12 @@ def test_help_of_every_command_imports_no_view(cli: Cli) -> None:
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ)
     assert "agent.cli.run" in loaded.stdout.split()
     assert not {"rich", "smolagents", "pydantic", "agent.store", "agent.session"} & set(loaded.stdout.split())
+
+
+def test_a_recipe_that_cannot_go_on_ends_as_failed(sandboxed: Path, cli: Cli) -> None:
+    answer = cli("run", "describe nothing.csv", "--quiet")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert (
+        answer.stderr.startswith("failed: The recipe cannot go on: FileNotFoundError")
+        and "nothing.csv" in answer.stderr
+    )

@@ -2,7 +2,7 @@
 
 import re
 
-from agent.models.recipes.transcript import Recipe, Turn, block, failed
+from agent.models.recipes.transcript import Recipe, Turn, block, step
 
 FILE = re.compile(
     r"\b(?:describe|profile|summari[sz]e|look at|what(?: is|'s) in)\b"
@@ -67,20 +67,15 @@ def load(found: re.Match[str], turn: Turn) -> str:
 
 
 def columns(found: re.Match[str], turn: Turn) -> str:
-    return give_up(turn) if failed(turn) else block("I look at each column.", COLUMNS)
+    return step(turn, "I look at each column.", COLUMNS)
 
 
 def plot(found: re.Match[str], turn: Turn) -> str:
-    return give_up(turn) if failed(turn) else block("I draw the spread of the numbers.", PLOT)
+    return step(turn, "I draw the spread of the numbers.", PLOT)
 
 
 def tell(found: re.Match[str], turn: Turn) -> str:
-    return give_up(turn) if failed(turn) else block("That is enough for a description.", TELL)
-
-
-def give_up(turn: Turn) -> str:
-    last = turn.outputs[-1].strip().splitlines()[-1]
-    return block("That did not work.", f"final_answer({f'The file could not be read: {last}'!r})")
+    return step(turn, "That is enough for a description.", TELL)
 
 
 RECIPES = [Recipe("describe data", "describe data.csv", FILE, (load, columns, plot, tell))]

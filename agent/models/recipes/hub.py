@@ -2,7 +2,7 @@
 
 import re
 
-from agent.models.recipes.transcript import Recipe, Turn, block, failed
+from agent.models.recipes.transcript import Recipe, Turn, step
 
 SEARCH = re.compile(
     r"\b(?:search|find|look)(?: the hub)?(?: for)? (?P<kind>models?|datasets?|spaces?|collections?|papers?)"
@@ -28,10 +28,7 @@ def paper(found: re.Match[str], turn: Turn) -> str:
 
 
 def answer(turn: Turn, words: str, call: str) -> str:
-    if failed(turn):
-        last = turn.outputs[-1].strip().splitlines()[-1]
-        return block("That did not work.", f"final_answer({last!r})")
-    return block(words, f"final_answer({call})")
+    return step(turn, words, f"final_answer({call})")
 
 
 RECIPES = [

@@ -5,8 +5,7 @@ Only the worked ops: for any other a language model must write the sources.
 
 import re
 
-from agent.models.recipes.train import step
-from agent.models.recipes.transcript import Recipe, Turn, block, failed
+from agent.models.recipes.transcript import Recipe, Turn, block, failed, step
 
 ADJECTIVES = (
     r"(?:a|an|the|me|fast|faster|vectori[sz]ed|optimi[sz]ed|efficient|custom|fused|gpu|cuda|triton|cpu|hip|new)"

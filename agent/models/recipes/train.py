@@ -6,7 +6,7 @@ the person is told why, and nothing after it is tried.
 
 import re
 
-from agent.models.recipes.transcript import Recipe, Turn, block, failed
+from agent.models.recipes.transcript import Recipe, Turn, block, failed, step
 
 METHODS = {
     "sft": "sft", "dpo": "dpo", "grpo": "grpo", "kto": "kto", "rloo": "rloo", "reward model": "reward",
@@ -180,13 +180,6 @@ def status(found: re.Match[str], turn: Turn) -> str:
 
 def one_call(turn: Turn, words: str, call: str) -> str:
     return step(turn, words, f"final_answer({call})")
-
-
-def step(turn: Turn, words: str, code: str) -> str:
-    if not failed(turn):
-        return block(words, code)
-    last = turn.outputs[-1].strip().splitlines()[-1]
-    return block("That did not work.", f"final_answer({'It stopped here: ' + last!r})")
 
 
 RECIPES = [

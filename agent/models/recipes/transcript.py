@@ -3,6 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
+
+from agent.models.errors import ModelError
 
 TASK = "Task:\n"
 OUTPUT = "Output:\n"
@@ -54,3 +57,16 @@ def block(words: str, code: str) -> str:
 
 def failed(turn: Turn) -> bool:
     return bool(turn.outputs) and "Traceback" in turn.outputs[-1]
+
+
+def step(turn: Turn, words: str, code: str) -> str:
+    """The next block, if the one before did its work."""
+    if failed(turn):
+        give_up(turn)
+    return block(words, code)
+
+
+def give_up(turn: Turn) -> NoReturn:
+    """A recipe knows no other way: the turn ends as failed, with what stood in its way."""
+    last = (turn.outputs[-1].strip().splitlines() or ["nothing was said"])[-1]
+    raise ModelError(f"The recipe cannot go on: {last}")

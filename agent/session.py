@@ -19,7 +19,7 @@ from smolagents.memory import ActionStep
 from agent import toolbox
 from agent.errors import UserError
 from agent.events import Coalescer
-from agent.loop import carry, know_how, place, prompt, recall
+from agent.loop import carry, know_how, place, prompt, recall, runs
 from agent.loop.agent import Smith
 from agent.loop.bridge import Bridge
 from agent.loop.context import Context, as_task
@@ -63,6 +63,7 @@ class Session:
         self.sandbox_id: str | None = None
         self.unseen: set[str] = set()  # acts of an interrupted step
         self.notes: list[str] = []  # what the model must be told with the next task
+        self.runs: list[str] = []  # trainings that went on while no agent looked
         self.used: dict[str, Any] = {}  # steps and minutes of an interrupted turn that the next one goes on with
         self.turn_lock = threading.Lock()
         self.events = Coalescer(self.store_events, store.redactor)
@@ -282,8 +283,9 @@ class Session:
             self.skills_inside.add(skill.name)
 
     def take_notes(self) -> list[str]:
-        notes, self.notes = self.notes, []
-        return notes
+        going_on = runs.notes(self.runs, self.tools, self.tool_context, self.emit)
+        told, self.notes, self.runs = [*self.notes, *going_on], [], []
+        return told
 
     def limits(self) -> str | None:
         """Before each step: is a limit reached, do we still hold the session?"""
@@ -359,6 +361,7 @@ class Session:
         self.gate = Gate.from_state({"records": found.records}, old.mode, old.budget, old.offline, old.attended)
         self.bridge.gate = self.gate
         self.notes += found.notes()
+        self.runs = found.going_on
         self.used = {"steps": found.steps_used, "minutes": found.minutes_used}
         if found.interrupted:
             why = "the agent was stopped in the middle of a turn"

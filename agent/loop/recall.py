@@ -25,6 +25,7 @@ class Recalled:
     files: dict[str, Path] = field(default_factory=dict)  # path in the sandbox -> on the host
     sandbox_id: str | None = None
     last_step: int = 0
+    runs: dict[str, str] = field(default_factory=dict)  # of trainings: the state that was told last
     unseen: set[str] = field(default_factory=set)  # acts that ended in a step whose end the model never got to see
     state: str = "idle"
     reason: str = ""
@@ -36,6 +37,10 @@ class Recalled:
     def interrupted(self) -> bool:
         """The process that ran it is gone and left no end."""
         return self.state in ("running", "waiting")
+
+    @property
+    def going_on(self) -> list[str]:
+        return [run for run, state in self.runs.items() if state not in ENDS]
 
     def notes(self) -> list[str]:
         """What the model must be told first."""
@@ -68,6 +73,8 @@ def recall(events: Iterable[Event], logger: AgentLogger, alive_until: float = 0.
         elif event.type == "approval":
             found.records.append(event.data)
             found.unseen.add(event.data["id"])
+        elif event.type == "job" and event.data.get("run"):
+            found.runs[event.data["run"]] = event.data["state"]
         elif event.type == "state":
             found.state, found.reason = event.data["state"], event.data.get("reason", "")
             found.lost = found.lost or found.state == "lost"

@@ -327,3 +327,19 @@ def test_the_system_prompt_is_the_same_in_every_step_of_a_turn(talk: Talking) ->
     talking.run()
     assert len({talking.server.messages(number)[0]["content"] for number in range(3)}) == 1
     until(lambda: talking.store.session(talking.session.id).state == "succeeded")
+
+
+def test_trainings_that_went_on_are_told_as_they_stand_after_a_resume_and_once(talk: Talking) -> None:
+    talking = talk([code("for name in 'abc': begin(f'run-{name}')"), code("end('run-c')"), "Ok.", "Ok.", "Ok."])
+    talking.run()
+    (talking.settings.home / "run-a").write_text("succeeded")
+    (talking.settings.home / "run-b").unlink()
+    again = talking.resumed()
+    again.run("And now?")
+    told = again.server.last_word()
+    assert "Run run-a, begun before, is now succeeded" in told and "run-b, begun before: There is no run" in told
+    assert "run-c, begun" not in told, "its end was told before"
+    assert [event.data["state"] for event in again.events("job") if event.data["id"] == "run-a"][-1] == "succeeded"
+    again.run("And now?")
+    assert "begun before" not in again.server.last_word().rpartition("Task:")[0].rpartition("Task:")[2]
+    again.session.executor.cleanup()

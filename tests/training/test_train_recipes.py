@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent.models.errors import ModelError
 from agent.models.recipes import RECIPES, Recipes
 
 UNDERSTOOD = {

@@ -41,6 +41,7 @@ export class Turn {
     if (type in STREAMS) this.stream(event);
     else if (type === "tool_call" || type === "tool_result") this.tool(event);
     else if (type === "approval") this.approval(event);
+    else if (type === "job" && this.parts.has(`tool ${data.id}`)) this.parts.get(`tool ${data.id}`).far(data);
     else if (type === "job") this.part(`job ${data.id}`, () => new Job(this.context)).take(data);
     else if (type === "artifact") this.part(`kept ${data.step ?? ""}`, () => new Kept(this.context)).take(event);
     else if (type === "error") this.failed(data);
@@ -104,7 +105,16 @@ export class Turn {
   }
 
   tool(event) {
-    this.part(`tool ${event.data.id}`, () => new ToolCall(this.context)).take(event);
+    const { id, tool, step, arguments: given } = event.data;
+    const key = `tool ${id}`;
+    if (event.type === "tool_call" && !this.parts.has(key)) {
+      // the same call once more in this step takes the line of the one before, when that has ended
+      const same = `call ${step} ${tool} ${JSON.stringify(given)}`;
+      const before = this.parts.get(same);
+      if (before?.ended?.ok) this.parts.set(key, before);
+      else this.parts.set(same, this.part(key, () => new ToolCall(this.context)));
+    }
+    this.part(key, () => new ToolCall(this.context)).take(event);
   }
 
   approval(event) {

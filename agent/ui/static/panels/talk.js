@@ -78,6 +78,7 @@ export class Talk {
     try {
       await lines("talk", { run: this.select.value, side, messages: history }, (line) => {
         if (line.error) throw new Error(line.error);
+        if (line.kind === "think") return void (said.dataset.thinks = "");
         whole += line.text || "";
         said.textContent = whole;
       }, signal);

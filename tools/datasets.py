@@ -21,7 +21,8 @@ def inspect_dataset(
         path: A file or folder (jsonl, json, csv, tsv, parquet, arrow, txt; gz, zst, xz, bz2; images in folders), or a
             dataset of the Hub: "owner/name", "owner/name/subset", "hf://datasets/owner/name@revision/folder".
         method: sft, dpo, grpo, kto, reward, distillation, cpt, classification, token_classification, embeddings,
-            image_classification or vision_sft. Left out: the one the data is made for. Rows are checked against it.
+            image_classification, object_detection, vision_sft or vision_dpo. Left out: the one the data is made for.
+            Rows are checked against it.
         tokenizer: A folder, a tokenizer.json or a model id, to count tokens.
         max_length: Tokens a row may have; what it would cut is told.
         split: Look only at this split.
@@ -29,7 +30,8 @@ def inspect_dataset(
     Returns:
         A report with `verdicts` (method: verdict, reason, confidence, mapping as code), `problems` (each with count,
         where, and a cure for prepare_dataset), `rows`, `splits`, `schema`, `examples`, `labels`, `languages`,
-        `lengths`, `fingerprint`, `license`, and `picture` of the lengths.
+        `lengths`, `fingerprint`, `license`, `picture` of the lengths, and `prepare_first`: why the data must go through
+        prepare_dataset before it is trained on ("" when it need not).
     """
     from tools.data import audit, lengths, report
 

@@ -23,7 +23,7 @@ class Case:
     form: str = ""
     problems: dict[str, int] = field(default_factory=dict)  # id: count
     columns: tuple[str, ...] = ()  # of the mapped rows
-    trains: bool = False
+    prepare: bool = False  # it cannot be trained on as it lies
 
 
 CASES: dict[str, Case] = {}
@@ -59,19 +59,19 @@ def jsonl(folder: Path, rows: list[Any], name: str = "data.jsonl") -> Path:
     return path
 
 
-@case("sft", "ready", form="chat", columns=("messages",), trains=True)
+@case("sft", "ready", form="chat", columns=("messages",))
 def chat_messages(folder: Path) -> Path:
     return jsonl(folder, chats())
 
 
-@case("sft", "needs mapping", form="ShareGPT", columns=("messages",), trains=True)
+@case("sft", "needs mapping", form="ShareGPT", columns=("messages",))
 def sharegpt(folder: Path) -> Path:
     turn = ({"from": "human"}, {"from": "gpt"})
     rows = [{"conversations": [t | {"value": v} for t, v in zip(turn, one, strict=True)]} for one in sums()]
     return jsonl(folder, rows)
 
 
-@case("sft", "needs mapping", form="Alpaca", columns=("prompt", "completion"), trains=True)
+@case("sft", "needs mapping", form="Alpaca", columns=("prompt", "completion"))
 def alpaca(folder: Path) -> Path:
     rows = [{"instruction": q, "input": "" if n % 2 else "Think.", "output": a} for n, (q, a) in enumerate(sums())]
     return jsonl(folder, rows)
@@ -145,7 +145,7 @@ def tool_calls(folder: Path) -> Path:
     return jsonl(folder, [row(n) for n in range(60)])
 
 
-@case("dpo", "ready", form="preference, implicit prompt", columns=("chosen", "rejected"), trains=True)
+@case("dpo", "ready", form="preference, implicit prompt", columns=("chosen", "rejected"))
 def preference_with_implicit_prompt(folder: Path) -> Path:
     return jsonl(
         folder, [{"chosen": chat(q, a)["messages"], "rejected": chat(q, "No.")["messages"]} for q, a in sums()]
@@ -163,7 +163,7 @@ def prompt_text_beside_whole_conversations(folder: Path) -> Path:
     return jsonl(folder, [{"winner": row["chosen"], "loser": row["rejected"], "prompt": row["prompt"]} for row in rows])
 
 
-@case("kto", "ready", form="rated completion", columns=("prompt", "completion", "label"), trains=True)
+@case("kto", "ready", form="rated completion", columns=("prompt", "completion", "label"))
 def rated_completions(folder: Path) -> Path:
     return jsonl(folder, [{"prompt": q, "completion": a, "label": n % 2 == 0} for n, (q, a) in enumerate(sums())])
 
@@ -183,7 +183,7 @@ def rated_steps(folder: Path) -> Path:
     return jsonl(folder, [{"prompt": q, "completions": ["a", "b"], "labels": [True, False]} for q, _ in sums()])
 
 
-@case("classification", "needs mapping", form="text and label", columns=("text", "label"), trains=True)
+@case("classification", "needs mapping", form="text and label", columns=("text", "label"))
 def csv_with_quotes_and_newlines(folder: Path) -> Path:
     out = io.StringIO()
     writer = csv.writer(out)
@@ -223,9 +223,10 @@ def lists_of_passages(folder: Path) -> Path:
     return jsonl(folder, [{"query": q, "pos": [a, a + "!"], "neg": ["No."]} for q, a in sums()])
 
 
-@case("embeddings", "ready", form="sentence pairs", columns=("sentence1", "sentence2", "score"))
+@case("embeddings", "needs mapping", form="sentence pairs", columns=("anchor", "positive"))
 def scored_pairs(folder: Path) -> Path:
-    return jsonl(folder, [{"sentence1": q, "sentence2": a, "score": n / 60} for n, (q, a) in enumerate(sums())])
+    rows = [{"sentence1": q, "sentence2": a, "score": 5 - n / 12} for n, (q, a) in enumerate(sums())]
+    return jsonl(folder, rows)
 
 
 @case("cpt", "ready", form="text", columns=("text",))
@@ -372,3 +373,49 @@ def arrow_with_images(folder: Path) -> Path:
 @case("sft", "incompatible", form="")
 def numbers_only(folder: Path) -> Path:
     return jsonl(folder, [{"a": n, "b": n / 2} for n in range(60)])
+
+
+@case("object_detection", "ready", form="image and boxes", columns=("image", "objects"), prepare=True)
+def boxes_beside_images(folder: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"image": {"bytes": picture(n), "path": None}} for n in range(60)]
+    for n, row in enumerate(rows):
+        row["objects"] = {"bbox": [[n % 4, 1, 3, 3]], "category": [n % 2]}
+    pq.write_table(pa.Table.from_pylist(rows), folder / "data.parquet")
+    return folder / "data.parquet"
+
+
+@case("vision_dpo", "needs mapping", form="vision preference", columns=("images", "prompt", "chosen", "rejected"))
+def image_preferences(folder: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    image = [{"image": {"bytes": picture(n), "path": None}} for n in range(60)]
+    rows = [one | {"question": q, "chosen": a, "rejected": "No."} for one, (q, a) in zip(image, sums(), strict=True)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "data.parquet")
+    return folder / "data.parquet"
+
+
+@case("sft", "ready", rows=4000, columns=("messages",), problems={"broken": 1})
+def one_broken_line_among_many(folder: Path) -> Path:
+    text = lines([chat(f"Say {n}.", f"{n} it is.") for n in range(4001)]).splitlines(keepends=True)
+    text[3300] = text[3300][:-9] + "\n"
+    (folder / "data.jsonl").write_text("".join(text))
+    return folder / "data.jsonl"
+
+
+@case("sft", "needs mapping", form="prompt and completion", columns=("prompt", "completion"))
+def columns_that_come_and_go(folder: Path) -> Path:
+    rows: Rows = [{"question": q, "answer": a} for q, a in sums()]
+    for n in range(40, 60):
+        rows[n]["remark"] = {"by": n}
+    return jsonl(folder, rows)
+
+
+@case("classification", "needs mapping", form="text and label", columns=("text", "label"))
+def csv_with_semicolons_and_numbers_as_text(folder: Path) -> Path:
+    body = "".join(f"{n};007{n};'{q}';{('ja', 'nein')[n % 2]}\n" for n, (q, _) in enumerate(sums()))
+    (folder / "data.csv").write_text(f"nr;code;comment;label\n{body}", encoding="utf-8-sig")
+    return folder / "data.csv"

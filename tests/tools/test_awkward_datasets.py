@@ -6,13 +6,20 @@ from typing import Any
 import pytest
 
 from tests.tiny_model import tiny_model
-from tests.tools.awkward import CASES, Case
+from tests.tools.awkward import CASES
+from tests.training.making import told, trained
+from tests.training.test_vision import tiny_llava, tiny_vit, tiny_yolos
+from tools.context import Context, inside
 from tools.data.first import first_rows
 from tools.data.source import open_source
 from tools.datasets import inspect_dataset, prepare_dataset
+from tools.planning import plan_training
+from tools.training import write_training_script
 
 pytestmark = pytest.mark.usefixtures("context")
-FAST_TRAINING = ("chat_messages", "sharegpt")
+FAST_TRAINING = ("nested_nulls_and_mixed_types",)
+QUICK = {"max_steps": 2, "max_length": 128, "max_completion_length": 8}
+REWARD = "def reward(completions, **_):\n    return [float(len(str(one)) % 7) for one in completions]"
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -42,47 +49,38 @@ def test_the_audit_gives_the_right_verdict_and_a_mapping_that_runs(name: str, tm
     assert made and tuple(made[0]) == case.columns
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in FAST_TRAINING else pytest.mark.slow) for n in CASES if CASES[n].trains],
+    [
+        pytest.param(name, marks=() if name in FAST_TRAINING else pytest.mark.slow)
+        for name, case in CASES.items()
+        if case.verdict != "incompatible"
+    ],
 )
-def test_what_is_prepared_trains(name: str, tmp_path: Path) -> None:
+def test_it_trains_by_the_script_of_its_plan(name: str, tmp_path: Path, home: Path) -> None:
+    """As it lies where the audit says so, else as it was prepared: by the generated script, as a program."""
     case = CASES[name]
-    folder = tmp_path / "given"
-    folder.mkdir()
-    made = prepare_dataset(str(case.build(folder)), case.method, out=str(tmp_path / "made"))
-    assert train(case, made, tiny_model(), tmp_path / "run") == 2
+    given = tmp_path / "given"
+    given.mkdir()
+    data = str(case.build(given))
+    audit = inspect_dataset(data, case.method)
+    if audit["prepare_first"]:
+        data = prepare_dataset(data, case.method, out=str(tmp_path / "made"))["folder"]
+    method = {"classification": "sequence-classification"}.get(case.method, case.method.replace("_", "-"))
+    plan = plan_training(str(model_for(method, home)), data, method, hardware="local", overrides=QUICK)["plan"]
+    plan["hyper"]["image_size"] = plan["hyper"].get("image_size") and 64
+    with inside(Context(home=home, offline=True)):
+        folder = Path(write_training_script(plan, "one", REWARD if method == "grpo" else None)["folder"])
+    trained(folder)
+    result = told(folder, "result.json")
+    assert (result["status"], result["steps"]) == ("succeeded", 2)
+    assert result["metrics"]["train_loss"] == result["metrics"]["train_loss"]  # not NaN
+    assert result["facts"]["rows_kept"] >= min(3, case.rows)
 
 
-def train(case: Case, made: dict[str, Any], model: Path, out: Path) -> int:
-    """Two real steps on the prepared rows; how many were made."""
-    import trl
-    from datasets import load_dataset
-
-    data = load_dataset(
-        "parquet", data_files={"train": f"{made['folder']}/train.parquet"}, cache_dir=str(out / "cache")
-    )
-    usual = {"output_dir": str(out), "max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True, "bf16": False}
-    usual |= {"report_to": "none", "disable_tqdm": True}
-    if case.method == "classification":
-        return train_classifier(data["train"], made["labels"], model, usual)
-    config, trainer = {
-        "sft": (trl.SFTConfig, trl.SFTTrainer),
-        "dpo": (trl.DPOConfig, trl.DPOTrainer),
-        "kto": (trl.KTOConfig, trl.KTOTrainer),
-    }[case.method]
-    options = usual | {"gradient_checkpointing": False}
-    running = trainer(str(model), args=config(**options), train_dataset=data["train"])
-    assert running.train().training_loss > 0
-    return running.state.global_step
-
-
-def train_classifier(data: Any, labels: list[str], model: Path, options: dict[str, Any]) -> int:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    ready = data.map(lambda row: tokenizer(row["text"], truncation=True, max_length=64))
-    head = AutoModelForSequenceClassification.from_pretrained(model, num_labels=len(labels))
-    running = Trainer(head, TrainingArguments(**options), train_dataset=ready, processing_class=tokenizer)
-    assert running.train().training_loss > 0
-    return running.state.global_step
+def model_for(method: str, home: Path) -> Path:
+    if method in ("vision-sft", "vision-dpo"):
+        return tiny_llava(home / "llava")
+    made = {"image-classification": tiny_vit, "object-detection": tiny_yolos}.get(method)
+    return made(home / method) if made else tiny_model()

@@ -236,8 +236,9 @@ def test_a_cpu_gets_fewer_and_shorter_answers_and_small_passes(desk: Context) ->
     many = {"num_generations": 16}
     pinned = read_plan(plan_training("tiny", "", "grpo", hardware="l4x1", overrides=many)["plan"]).hyper
     assert pinned.per_device_train_batch_size * pinned.gradient_accumulation_steps == 8 * 16
-    talk = {name: plan_training("small", "talk.jsonl", hardware=name)["plan"]["hyper"] for name in ("local", "l4x1")}
-    assert 1 < talk["local"]["per_device_train_batch_size"] < 16 and not talk["local"]["packing"]
+    long = {name: plan_training("tiny", "", "sft", hardware=name)["plan"]["hyper"] for name in ("local", "l4x1")}
+    assert [long[name]["per_device_train_batch_size"] for name in long] == [1, 16]
+    assert [long[name]["packing"] for name in long] == [False, True]
 
 
 def test_hours_here_are_set_beside_what_a_rented_machine_takes(desk: Context, without_gpus: None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from tools.context import here
 from tools.data import duplicates, language, lengths, methods, privacy, problems
 from tools.data.first import first_rows, repeated_columns
+from tools.data.following import prepare_first, told_next
 from tools.data.forms import recognise
 from tools.data.mapping import LABELLED, PROGRAMS, program
 from tools.data.rows import texts_in
@@ -24,6 +25,7 @@ from tools.data.workers import scan_all
 
 SAMPLE, MOST_NEAR = 20_000, 20_000_000
 EXAMPLES, EXAMPLE = 2, 600
+PICTURES = {"image_classification", "object_detection", "vision_sft", "vision_dpo"}
 
 
 def audit(path: str, method: str | None, tokenizer: str | None, max_length: int, split: str | None) -> dict[str, Any]:
@@ -44,9 +46,12 @@ def audit(path: str, method: str | None, tokenizer: str | None, max_length: int,
     schema = schema_of(tally)
     mixed = {name: list(facts["types"]) for name, facts in schema.items() if is_mixed(list(facts["types"]))}
     found += problems.from_facts(tally.rows, source.splits, measured, labels, mixed, repeated_columns(source))
+    why = prepare_first(source, found, schema, forms)
     return {
         "path": path,
         "method": chosen,
+        "prepare_first": why,
+        "next": told_next(path, chosen, verdicts, why),
         "form": forms[0].name if forms else None,
         "rows": tally.rows,
         "good_rows": sum(tally.by_split.values()),
@@ -84,7 +89,7 @@ def task_for(source: Source, rows: list[Row], forms: list[Form], method: str | N
         folder=folder,
         rows=about,
         share=min(1.0, SAMPLE / about) if about > SAMPLE else 1.0,
-        near=about < MOST_NEAR and method not in ("image_classification", "vision_sft"),
+        near=about < MOST_NEAR and method not in PICTURES,
         splits=len(source.splits) > 1,
     )
 

@@ -12,6 +12,8 @@ TALK = (*TEXT, *CHAT)
 SAID = (*TALK, "int", "float", "bool")
 IMAGE = ("image", "images", "image path", "image paths", "bytes")
 ROLES = {*WORDS, "messages"}
+BOXES = ("bbox", "bboxes", "boxes", "box")
+CATEGORIES = ("category", "categories", "label", "labels", "class", "category_id")
 ALONE = ("rated steps", "token ids")  # nothing else should be made of these
 CATCH_ALL = ("text", "prompt only")  # what nearly every dataset could also be read as: only if nothing else fits
 
@@ -85,6 +87,8 @@ def preference(columns: Columns, rows: list[Row]) -> Form | None:
     name = "preference" if roles["prompt"] else "preference, implicit prompt"
     system = columns.best("system", TEXT)[0]
     confidence = min(sure, also, asked or 1.0)
+    if image := columns.best("image", IMAGE)[0]:
+        name, roles = "vision preference", roles | {"image": image}
     return columns.form(name, confidence, roles | {"system": "" if whole else system}, keys=keys_of(rows, chosen))
 
 
@@ -135,6 +139,20 @@ def two_values(rows: list[Row], name: str) -> bool:
     return values <= {0, 1} or values <= {-1, 1}
 
 
+def boxed(columns: Columns, rows: list[Row]) -> Form | None:
+    """Images with boxes, and what is in each; boxes as one object of lists or as a list of objects."""
+    image, seen = columns.best("image", IMAGE)
+    for column in columns.of_kind("object", "objects") if image else []:
+        value = next((row[column.name] for row in rows if row.get(column.name)), None)
+        one = value[0] if isinstance(value, list) else value
+        names = list(one) if isinstance(one, dict) else []
+        box, kind = (next((name for name in known if name in names), None) for known in (BOXES, CATEGORIES))
+        if box and kind:
+            roles = {"image": image, "objects": column.name}
+            return columns.form("image and boxes", min(seen, 0.95), roles, keys=(box, kind))
+    return None
+
+
 def labelled(columns: Columns, rows: list[Row]) -> Form | None:
     label, sure = columns.best("label", ("int", "bool", "text", "float"), least=0.7)
     column = columns.all.get(label)
@@ -170,7 +188,8 @@ def similar(columns: Columns, rows: list[Row]) -> Form | None:
     if score and columns.kind(score) == "int" and fit(score, "label") > 0.8 and not two_values(rows, score):
         return None  # classes, such as entailment and contradiction, are no similarity
     roles = {"anchor": anchor, "positive": positive, "negative": negative, "score": score}
-    return columns.form("sentence pairs" if score else "anchor and positive", min(sure, also), roles)
+    top = max((row[score] for row in rows if isinstance(row.get(score), int | float)), default=1) if score else 1
+    return columns.form("sentence pairs" if score else "anchor and positive", min(sure, also), roles, top=float(top))
 
 
 def plain(columns: Columns, rows: list[Row]) -> Form | None:
@@ -205,6 +224,7 @@ RECOGNISERS: list[Callable[[Columns, Any], Form | None]] = [
     steps,
     preference,
     pair,
+    boxed,
     labelled,
     tagged,
     similar,

@@ -257,11 +257,10 @@ def token_classification(w: Writer, labels: list[Any] | None = None) -> str | No
 
 
 def embeddings(w: Writer) -> str | None:
-    if w.form.name == "sentence pairs":
-        one, other = w.column("anchor"), w.column("positive")
-        return w.program(
-            [f'return [{{"sentence1": {one}, "sentence2": {other}, "score": float({w.column("score")})}}]']
-        )
+    if w.form.name == "sentence pairs":  # texts that do not belong together teach nothing as a pair
+        made = f'{{"anchor": {w.column("anchor")}, "positive": {w.column("positive")}}}'
+        half = w.form.details["top"] / 2
+        return w.program([f"return [{made}] if float({w.column('score')}) > {half:g} else []"])
     if group(w.form) == "pair" and {w.kind("prompt"), w.kind("completion")} == {"text"}:
         return w.program([f'return [{{"anchor": {w.value("prompt")}, "positive": {w.value("completion")}}}]'])
     if w.form.name != "anchor and positive":
@@ -297,6 +296,28 @@ def vision_sft(w: Writer) -> str | None:
     return w.program([f'return [{{{key!r}: {image}, "prompt": {w.asked()}, "completion": {w.said("completion")}}}]'])
 
 
+def object_detection(w: Writer) -> str | None:
+    if w.form.name != "image and boxes":
+        return None
+    box, kind = w.form.details["keys"]
+    objects = w.column("objects")
+    if w.kind("objects") == "objects":
+        parts = [f"[one[{key!r}] for one in {objects}]" for key in (box, kind)]
+    else:
+        parts = [f"{objects}[{key!r}]" for key in (box, kind)]
+    made = f'{{"bbox": {parts[0]}, "category": {parts[1]}}}'
+    return w.program([f'return [{{"image": {w.column("image")}, "objects": {made}}}]'])
+
+
+def vision_dpo(w: Writer) -> str | None:
+    if w.form.name != "vision preference" or not w.name("prompt"):
+        return None
+    many = w.kind("image") in ("images", "image paths")
+    images = w.column("image") if many else f"[{w.column('image')}]"
+    answers = f'"chosen": {w.said("chosen")}, "rejected": {w.said("rejected")}'
+    return w.program([f'return [{{"images": {images}, "prompt": {w.asked()}, {answers}}}]'])
+
+
 PROGRAMS: dict[str, Callable[..., str | None]] = {
     "sft": sft,
     "dpo": preference,
@@ -310,6 +331,8 @@ PROGRAMS: dict[str, Callable[..., str | None]] = {
     "embeddings": embeddings,
     "image_classification": image_classification,
     "vision_sft": vision_sft,
+    "vision_dpo": vision_dpo,
+    "object_detection": object_detection,
 }
 LABELLED = {"classification", "token_classification", "image_classification"}
 

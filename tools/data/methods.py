@@ -24,6 +24,8 @@ NEEDS = {
     "embeddings": "pairs of texts that belong together, or pairs with a score",
     "image_classification": "an image and a label",
     "vision_sft": "images with a conversation or with question and answer",
+    "vision_dpo": "images with a prompt, a chosen and a rejected answer",
+    "object_detection": "images with boxes (x, y, width, height) and their categories",
 }
 NAMES = {"fine-tune": "sft", "instruction": "sft", "orpo": "dpo", "preference": "dpo", "rlhf": "dpo", "rloo": "grpo"}
 NAMES |= {"reward-model": "reward", "distill": "distillation", "gkd": "distillation", "pretraining": "cpt"}
@@ -32,7 +34,13 @@ NAMES |= {
     "sequence-classification": "classification",
     "text-classification": "classification",
 }
-NAMES |= {"ner": "token_classification", "embedding": "embeddings", "vision": "vision_sft", "vlm": "vision_sft"}
+NAMES |= {
+    "ner": "token_classification",
+    "embedding": "embeddings",
+    "vision": "vision_sft",
+    "vlm": "vision_sft",
+    "detection": "object_detection",
+}
 # What a form is made for comes first.
 BEST = {
     "dialog": "sft",
@@ -48,6 +56,7 @@ BEST |= {
     "image and label": "image_classification",
 }
 BEST |= {"anchor and positive": "embeddings", "sentence pairs": "embeddings"}
+BEST |= {"image and boxes": "object_detection", "vision preference": "vision_dpo"}
 BEST |= {"vision chat": "vision_sft", "vision question and answer": "vision_sft"}
 LESS = {("preference", "sft"): 0.9, ("text and label", "cpt"): 0.6, ("dialog", "cpt"): 0.7, ("pair", "cpt"): 0.7}
 LESS |= {("text", "sft"): 0.6, ("prompt only", "grpo"): 0.7, ("prompt only", "distillation"): 0.7}
@@ -96,6 +105,7 @@ def judge(method: str, forms: list[Form], rows: list[Row], labels: list[Any] | N
         return Verdict(method, "ready", f"Has the form of {form.name}.", confidence, form.name, columns, code)
     shown = ", ".join(f"{role} from {column!r}" for role, column in columns.items())
     extra = " Only the chosen answers are used." if method == "sft" and group(form) == "preference" else ""
+    extra = " Only pairs in the upper half of the scores are used." if form.name == "sentence pairs" else extra
     reason = f"Has the form of {form.name} ({shown}): {why}.{extra}"
     return Verdict(method, "needs mapping", reason, confidence, form.name, columns, code)
 
@@ -134,6 +144,6 @@ def why_not(method: str, forms: list[Form], rows: list[Row]) -> str:
         return f"{reason} Audit the text it was made from."
     if method == "dpo" and best.name == "rated completion":
         return f"{reason} Use kto, which needs no pairs."
-    if method == "sft" and best.name.startswith("vision"):
-        return f"{reason} Use vision_sft."
+    if method in ("sft", "dpo") and best.name.startswith("vision"):
+        return f"{reason} Use {BEST[best.name]}."
     return reason

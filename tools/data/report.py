@@ -18,10 +18,11 @@ TITLES |= {
     "token_classification": "token classification",
 }
 TITLES |= {"embeddings": "embeddings", "image_classification": "image classification", "vision_sft": "vision SFT"}
+TITLES |= {"vision_dpo": "vision DPO", "object_detection": "object detection"}
 
 
 def markdown(facts: dict[str, Any]) -> str:
-    parts = [head(facts), verdicts(facts), mapping(facts), problems(facts), lengths(facts), rest(facts)]
+    parts = [head(facts), verdicts(facts), mapping(facts), problems(facts), facts["next"], lengths(facts), rest(facts)]
     return "\n\n".join(part for part in parts if part)
 
 

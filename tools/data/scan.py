@@ -166,7 +166,9 @@ def rows(task: Task, part: Part, batch: Batch, to_rows: Callable[[Any], Any] | N
             if problem:
                 tally.add(problem[0], id, problem[1])
                 continue
-            text = "\n".join(map(text_of, made)) if len(made) != 1 else text_of(made[0])
+            if not made:  # left out by the mapping, as are answers that were rated bad
+                continue
+            text = "\n".join(map(text_of, made))
             turns = sum(map(turns_of, made))
         else:
             made, turns, text = [row], 0, "\n".join(texts_in(row)) or repr(row)

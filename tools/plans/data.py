@@ -38,6 +38,7 @@ class Facts:
     splits: dict[str, int] = field(default_factory=dict)
     assumed: str = f"{ASSUMED_ROWS:,} rows of {ASSUMED_TOKENS} tokens"  # "" when all of it is known
     problems: int = 0
+    prepare_first: str = ""  # why it cannot be trained on as it lies
 
 
 def facts_of(dataset: str, tokenizer: str) -> Facts:
@@ -75,6 +76,7 @@ def facts_from(dataset: str, audit: dict[str, Any]) -> Facts:
         "fingerprint": audit["fingerprint"],
         "splits": audit["splits"],
         "problems": len(audit["problems"]),
+        "prepare_first": audit["prepare_first"],
     }
     lengths = audit["lengths"]
     if not lengths or not lengths["total"]:

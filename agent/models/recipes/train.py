@@ -57,9 +57,14 @@ except Exception as problem:  # the tokenizer may be out of reach; the rows are 
     print(f"{{problem}}\\nWithout the tokenizer:")
     audit = inspect_dataset({data!r}, method={method!r})
 print(audit["markdown"][:1500])
+data = {data!r}
+if audit["prepare_first"]:
+    prepared = prepare_dataset(data, method=audit["method"])
+    print(f"Prepared, because {{audit['prepare_first']}}: {{prepared['markdown'][:700]}}")
+    data = prepared["folder"]
 """
 PLAN = """
-planned = plan_training({model!r}, {data!r}, method={method!r}, wish={wish!r}, {limits}overrides={overrides!r})
+planned = plan_training({model!r}, data, method={method!r}, wish={wish!r}, {limits}overrides={overrides!r})
 plan = planned["plan"]
 print(planned["markdown"][:1500])
 """

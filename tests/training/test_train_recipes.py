@@ -42,7 +42,7 @@ def said(task: str, *outputs: str) -> str:
 def test_numbers_and_limits_of_the_sentence_reach_the_plan() -> None:
     task = "fine-tune Qwen3-0.6B on d.jsonl with DPO for 2 epochs, lr 1e-5, batch size 4, within 30 min, at most $5"
     text = said(task, "ok")
-    assert "plan_training('Qwen/Qwen3-0.6B', 'd.jsonl', method='dpo'" in text
+    assert "plan_training('Qwen/Qwen3-0.6B', data, method='dpo'" in text
     assert "max_minutes=30, max_usd=5, " in text
     known = {"num_train_epochs": 2.0, "learning_rate": 1e-5, "per_device_train_batch_size": 4}
     assert f"overrides={known!r}" in text
@@ -64,3 +64,9 @@ def test_where_a_tool_refuses_the_turn_fails_with_its_words_and_nothing_follows(
     refused = "Traceback (most recent call last):\n  …\nToolError: 'd.jsonl' has no usable rows."
     with pytest.raises(ModelError, match="has no usable rows"):
         said("fine-tune Qwen/Qwen3-0.6B on d.jsonl", *["ok"] * (step - 1), refused)
+
+
+def test_data_that_one_row_would_stop_is_prepared_before_it_is_planned_with() -> None:
+    text = said("fine-tune tiny on d.csv with DPO")
+    assert "inspect_dataset('d.csv', method='dpo', tokenizer='tiny')" in text
+    assert text.index("data = 'd.csv'") < text.index('if audit["prepare_first"]:') < text.index('prepared["folder"]')

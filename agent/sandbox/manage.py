@@ -10,7 +10,7 @@ from typing import Any
 from e2b_code_interpreter import Sandbox
 
 from agent.sandbox import daemon
-from agent.sandbox.embedded import wall
+from agent.sandbox.embedded import cgroups, wall
 from agent.sandbox.place import name_of, place, reaching, standing
 from agent.settings import Settings
 
@@ -29,6 +29,7 @@ def status(settings: Settings) -> dict[str, Any]:
         told["server"] = "does not run; it starts when a sandbox is opened"
     if name == "embedded":
         told["jail"] = jail(settings)
+        told["caps"] = caps()
         told["folder"] = str(daemon.root(settings))
     states = [row["state"] for row in listing(settings)]
     return told | {"running": states.count("running"), "paused": states.count("paused")}
@@ -45,6 +46,12 @@ def jail(settings: Settings) -> str:
         "none": "none works",
     }
     return named[found.name] + (f" ({found.reason})" if found.reason else "")
+
+
+def caps() -> str:
+    """What holds memory, processes and CPU here, found by trying it."""
+    found = cgroups.find()
+    return f"held by {found.version}" if found else "no cgroup: memory and processes are watched, CPU is not held"
 
 
 def listing(settings: Settings) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.sandbox.embedded import watch
+from agent.sandbox.embedded.jail import try_bwrap
 from agent.sandbox.embedded.limits import MB, Cage, Limits
 from tests.sandbox.attacks import DAEMON, PLAIN, PYTHON, in_child, needs_python
 
@@ -126,6 +127,25 @@ def test_the_watch_sees_a_home_over_its_cap(tmp_path, kind):
     breach = first_breach(lambda one, tell: one.add_tree(cage, 0, tmp_path, tell), 1.5)
     assert (breach and breach[0]) == kind
     assert cage.disk_seen >= 2 * MB or kind == "inodes"
+
+
+FILES = "cd /tmp; i=0; while [ $i -lt $0 ]; do i=$((i + 1)); : > $i; done; echo up; exec sleep 60"
+
+
+@pytest.mark.skipif(try_bwrap() is not None, reason="bubblewrap cannot run here")
+@pytest.mark.parametrize(("count", "kind"), [(20, None), (120, "temporary files")])
+def test_the_watch_sees_too_many_files_in_a_jails_temporary_folders(count, kind):
+    jail = ["bwrap", "--unshare-user", "--unshare-pid", "--die-with-parent", "--ro-bind", "/usr", "/usr"]
+    jail += ["--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
+    jail += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm", "--tmpfs", "/run", "--tmpfs", "/tmp"]
+    process = subprocess.Popen([*jail, "/bin/sh", "-c", FILES, str(count)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "up\n"
+        breach = first_breach(lambda one, tell: one.add_tree(uncaged("tmp", inodes=100), process.pid, None, tell), 1)
+        assert (breach and breach[0]) == kind
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _nest(folder: Path, depth: int) -> None:

@@ -4,7 +4,8 @@ folder.
 A watcher sees a breach after the fact: memory within about 0.1 s, disk within a second or so (longer for large trees,
 so that looking costs at most a twentieth of the time). What is written in between is over the cap. The rlimits inside
 the jail bound each single process and file meanwhile. CPU is not watched. Memory in /tmp and /dev/shm counts only while
-mapped; their tmpfs sizes bound it.
+mapped; their tmpfs sizes bound it, and the number of files in them is watched. Shared memory that no process has mapped
+(a memfd, a System V segment, a shared mapping whose pages were given back) is not seen.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from .limits import MB, Cage
 PAGE = os.sysconf("SC_PAGE_SIZE")
 POLL = 0.1
 DISK_POLL = 1.0
+TEMPORARY = ("tmp", "dev/shm", "run")  # of a jail; bubblewrap can give a tmpfs a size but no number of files
 THRIFT = 20  # the pause is at least this many times as long as the look
 MAX_DEPTH = 200  # of folders: each level keeps one descriptor open
 log = logging.getLogger(__name__)
@@ -71,7 +73,8 @@ class Watched:
 
 
 class Watch:
-    """One for all sandboxes. Kinds of breaches: memory and disk (bytes), processes (threads count), inodes, hidden."""
+    """One for all sandboxes. Kinds of breaches: memory and disk (bytes), processes (threads count), inodes, temporary
+    files, hidden."""
 
     def __init__(self) -> None:
         self._watched: dict[str, Watched] = {}
@@ -133,6 +136,7 @@ def _check_processes(entry: Watched, processes: dict[int, Process]) -> None:
         if used > cap:  # pages shared after a fork count once for each process: look closely before anyone is killed
             used = sum(_proportional(pid, processes[pid].rss) for pid in pids)
         entry.check("memory", used, cap)
+        entry.check("temporary files", temporary_files(pids), limits.inodes)
 
 
 def snapshot() -> dict[int, Process]:
@@ -174,6 +178,17 @@ def _proportional(pid: int, otherwise: int) -> int:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
     except (OSError, StopIteration):
         return otherwise
+
+
+def temporary_files(pids: set[int]) -> int:
+    """How many inodes a jail's own tmpfs folders hold: memory that no process has and no rlimit knows."""
+    for pid in sorted(pids, reverse=True):  # bubblewrap's own process, the oldest, stands outside
+        root = f"/proc/{pid}/root"
+        with suppress(OSError):
+            if not os.path.samestat(os.stat(f"{root}/"), os.stat("/")):
+                told = [os.statvfs(f"{root}/{folder}") for folder in TEMPORARY]
+                return sum(each.f_files - each.f_ffree for each in told)
+    return 0
 
 
 def usage(home: Path, max_bytes: int, max_inodes: int, seconds: float = 30.0) -> Usage:

@@ -147,6 +147,14 @@ def test_memory_kept_in_files_counts_too(jailed: Jailed, fresh: Sandbox) -> None
     held_only_inside(jailed, IN_FILES, box=fresh)
 
 
+@pytest.mark.slow
+def test_a_temporary_folder_has_a_number_of_files(jailed: Jailed, fresh: Sandbox) -> None:
+    if jailed.is_root and cgroups.find():
+        pytest.skip("the cgroup counts the kernel's memory for them")
+    assert "ended" in inside(fresh, INODES, "/tmp", 5, may_end=True)
+    assert outside(INODES, "/dev/shm", 0, user=jailed.user) == "escaped"
+
+
 @pytest.mark.parametrize("folder", ["/tmp", "/dev/shm", "/run/sandbox"])
 def test_a_temporary_folder_has_a_size(jailed: Jailed, fresh: Sandbox, folder: str) -> None:
     said = inside(fresh, FILL, folder, 300, 0)

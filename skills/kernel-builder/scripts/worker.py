@@ -2,7 +2,7 @@
 
 It judges nothing, times nothing, and knows no expected value, seed or tolerance. Before it loads the kernel it
 gives up writing anywhere but its scratch folder. `python -I worker.py REQUESTS REPLIES ARENA '{"kind": …}'`.
-Kinds: library (a C function over plain memory, no torch), package (a built variant), triton (the sibling in Triton).
+Kinds: library (a C function over plain memory, no torch), package (a built variant), triton, baseline, hub.
 """
 
 import ctypes
@@ -77,7 +77,11 @@ class Torch:
             torch.set_num_threads(told["threads"])
         self.types = [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.float64]
         self.types += [torch.int8, torch.uint8]
-        self.known: dict[str, list] = {}
+        self.clock = None
+        if told.get("cudart") or self.device != "cpu":
+            from device_clock import DeviceClock
+
+            self.clock = DeviceClock(told.get("cudart"), lambda: 0 if self.device == "cpu" else stream(torch))
 
     def window(self, told: dict):
         shape, stride, dtype = told["shape"], told["stride"], self.types[told["dtype"]]
@@ -131,21 +135,51 @@ class Torch:
         finally:
             self.public = plain
 
-    # for timing: the judge times from outside how long `loop` takes to answer
+    # for timing: the judge times from outside how long a loop takes to answer
+
+    def nothing(self, request: dict) -> None:
+        """What an answer costs by itself."""
 
     def prepare(self, request: dict) -> None:
-        """Tensors of many calls, made once; also compiles the baselines' functions when asked."""
+        """The arguments of many calls: raw ones with their outputs first, and those of functions without."""
+        split = request["outputs"]
         sets = [[self.there(self.window(told)) for told in one] for one in request["sets"]]
-        self.known[request["name"]] = [(*tensors, *request["scalars"]) for tensors in sets]
+        self.raw_sets = [(*one, *request["scalars"]) for one in sets]
+        self.sets = [arguments[split:] for arguments in self.raw_sets]
 
-    def loop(self, request: dict) -> None:
-        """Call once on each set."""
-        call, sets = self.raw, self.known[request["name"]]
+    def loop(self, request: dict) -> dict | None:
+        """Call once on each set from `begin` to `end`; results of functions are dropped."""
+        which = request["which"]
+        call = self.raw if which == "raw" else self.functions()[which]
+        sets = (self.raw_sets if which == "raw" else self.sets)[request["begin"] : request["end"]]
+        if self.clock is not None:
+            return {"us": self.clock.each(call, sets)}
         for arguments in sets:
             call(*arguments)
+        return None
 
-    def forget(self, request: dict) -> None:
-        self.known.clear()
+    def hollow(self, request: dict) -> dict | None:
+        """The loop without its calls: what flushing and events cost."""
+        return {"us": self.clock.each(lambda *_: None, self.raw_sets[request["begin"] : request["end"]])}
+
+    def fetch(self, request: dict) -> None:
+        """Outputs of the timed calls back into the shared memory, for a device that has its own."""
+        if self.device == "cpu":
+            return
+        for told, arguments in zip(request["sets"], self.raw_sets, strict=True):
+            for place, tensor in zip(told[: request["outputs"]], arguments, strict=False):
+                self.window(place).copy_(tensor)
+
+    def again(self, request: dict) -> None:
+        """Inputs and poisoned outputs to the device once more, into the same memory."""
+        if self.device == "cpu":
+            return
+        for told, arguments in zip(request["sets"], self.raw_sets, strict=True):
+            for place, tensor in zip(told, arguments, strict=False):
+                tensor.copy_(self.window(place))
+
+    def functions(self) -> dict:
+        return {"function": self.public}
 
 
 class Package(Torch):
@@ -168,7 +202,49 @@ class Triton(Torch):
         self.public = None
 
 
-KINDS = {"library": Library, "package": Package, "triton": Triton}
+class Baseline(Torch):
+    """What a kernel is measured against, in a process without it: torch's own ways, and moving the same bytes."""
+
+    def __init__(self, told: dict, memory: mmap.mmap) -> None:
+        super().__init__(told, memory)
+        from project import load_module
+
+        truth = load_module("oracle", Path(told["oracle"]))
+        self.known = {"eager": truth.reference, "copy": self.move}
+        if getattr(truth, "functional", None):
+            self.known["functional"] = truth.functional
+        self.reference, self.raw = truth.reference, None
+
+    def prepare(self, request: dict) -> None:
+        super().prepare(request)
+        self.torch._dynamo.reset()
+        self.known["compiled"] = self.torch.compile(self.reference)
+        half = request["bytes"] // 2
+        self.here, self.to = (self.torch.zeros(half, dtype=self.torch.uint8, device=self.device) for _ in range(2))
+
+    def move(self, *_) -> None:
+        self.to.copy_(self.here)
+
+    def functions(self) -> dict:
+        return self.known
+
+
+class Hub(Torch):
+    """A published kernel that lies here already; called by a function of the same arguments."""
+
+    def __init__(self, told: dict, memory: mmap.mmap) -> None:
+        super().__init__(told, memory)
+        from kernels import get_kernel
+
+        kernel = get_kernel(told["repo"], version=1, trust_remote_code=True)
+        self.public, self.raw = getattr(kernel, told["function"]), None
+
+
+def stream(torch) -> int:
+    return torch.cuda.current_stream().cuda_stream
+
+
+KINDS = {"library": Library, "package": Package, "triton": Triton, "baseline": Baseline, "hub": Hub}
 
 
 def main() -> None:
@@ -186,8 +262,7 @@ def main() -> None:
     for line in os.fdopen(requests, "r"):
         request = json.loads(line)
         try:
-            getattr(kernel, request["do"])(request)
-            answer = {"ok": True}
+            answer = {"ok": True, **(getattr(kernel, request["do"])(request) or {})}
         except Refused as said:
             answer = {"ok": False, "refused": str(said)}
         except Exception as error:

@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+ASKED = ("id", "tool", "risk", "what", "where", "usd", "usd_max", "minutes", "origin")
 IN_DOUBT = "the same call was begun before and nobody knows whether it was done; it may be done twice"
 
 
@@ -317,8 +318,7 @@ class Gate:
 
     def _card(self, request: Request, entry: dict[str, Any]) -> dict[str, Any]:
         left = self._left()
-        shown = ("id", "tool", "risk", "what", "where", "usd", "usd_max", "minutes", "origin")
-        return {name: entry[name] for name in shown} | {
+        return {name: entry[name] for name in ASKED} | {
             "price": _price(entry),
             "left_usd": None if left is None else left / 1e6,
             "arguments": request.arguments,
@@ -343,26 +343,9 @@ def leaves(risk: Risk, where: str) -> bool:
 
 
 def _record(request: Request) -> dict[str, Any]:
-    return {
-        "id": request.id,
-        "tool": request.tool,
-        "risk": str(request.risk),
-        "what": request.what,
-        "where": request.where,
-        "usd": request.usd,
-        "usd_max": request.usd_max,
-        "minutes": request.minutes,
-        "origin": request.origin,
-        "priced": request.priced,
-        "fingerprint": request.fingerprint(),
-        "decision": "",
-        "reason": "",
-        "by": "policy",
-        "needs_approval": False,
-        "limit": False,
-        "held": None,
-        "spent": None,
-    }
+    told = {name: getattr(request, name) for name in (*ASKED, "priced")} | {"risk": str(request.risk)}
+    undecided = {"decision": "", "reason": "", "by": "policy", "needs_approval": False, "limit": False}
+    return told | undecided | {"fingerprint": request.fingerprint(), "held": None, "spent": None}
 
 
 def _seen(entry: dict[str, Any], execute: bool = False) -> Decision:
@@ -377,7 +360,7 @@ def _seen(entry: dict[str, Any], execute: bool = False) -> Decision:
 
 
 def _kind(entry: dict[str, Any]) -> str:
-    """What a yes for the session covers: this tool; where it publishes or deletes, only in this very place."""
+    """What a yes for the session covers: this tool; where it publishes or deletes, only there."""
     return entry["tool"] if entry["risk"] == Risk.PAID else f"{entry['tool']} {entry['risk']} {entry['where']}"
 
 

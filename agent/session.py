@@ -4,7 +4,6 @@ What a front end needs it reads from the store; this object is only for the proc
 as succeeded, failed, cancelled, limit or lost, with a reason; an unknown end is never success.
 """
 
-import json
 import logging
 import os
 import threading
@@ -19,13 +18,14 @@ from smolagents.memory import ActionStep
 from agent import toolbox
 from agent.errors import UserError
 from agent.events import Coalescer
-from agent.loop import carry, know_how, place, prompt, recall, runs
+from agent.loop import carry, know_how, outline, place, prompt, recall, runs
 from agent.loop.agent import Smith
 from agent.loop.bridge import Bridge
 from agent.loop.context import Context, as_task
 from agent.loop.endings import LimitReached, TurnCancelled, TurnEnded, TurnFailed
 from agent.loop.executor import SandboxExecutor
 from agent.loop.given import Given
+from agent.loop.said import said
 from agent.models.errors import Cancelled, ModelError
 from agent.models.resolve import Choice, resolve
 from agent.policy import Budget, Gate, Mode
@@ -37,7 +37,6 @@ from agent.store import Lease, Store, StoreError
 from tools import context as tool_context
 
 log = logging.getLogger(__name__)
-LARGEST_ENVELOPE = 8 * 1024 * 1024  # in the log; a larger one is told in pieces of text
 NEW_SANDBOX = "[The sandbox of the turns before is gone; this is a new one. Variables and files made there are lost.]"
 
 
@@ -122,6 +121,7 @@ class Session:
             **toolbox.load(),
             **carry.carrying_tools(self.given, lambda: self.executor.ready(), artifacts, self.tell_kept),
             **know_how.skill_tools(self.skills, self.use_skill),
+            **outline.plan_tool(self.tell_plan),
         }
         self.bridge = Bridge(
             self.tools, self.gate, self.emit, self.tool_context, self.once, self.store.redactor, self.hold
@@ -147,6 +147,10 @@ class Session:
             remember=self.remember,
             model_name=self.choice.label,
         )
+
+    def tell_plan(self, plan: dict[str, Any]) -> None:
+        self.context.plan = outline.as_text(plan)
+        self.emit("state", {"state": "running", "detail": {"plan": plan}})
 
     def tell_kept(self, path: Path) -> None:
         kind = "plot" if path.suffix in (".png", ".jpg", ".svg") else "file"
@@ -361,7 +365,7 @@ class Session:
         self.gate = Gate.from_state({"records": found.records}, old.mode, old.budget, old.offline, old.attended)
         self.bridge.gate = self.gate
         self.notes += found.notes()
-        self.runs = found.going_on
+        self.runs, self.context.plan = found.going_on, found.plan
         self.used = {"steps": found.steps_used, "minutes": found.minutes_used}
         if found.interrupted:
             why = "the agent was stopped in the middle of a turn"
@@ -388,18 +392,3 @@ def guard_secrets(settings: Settings, store: Store) -> None:
 def came_to_nothing(entry: dict[str, Any]) -> bool:
     """Whether a settled act was refused by the tool itself, or was only a second call beside the one that did it."""
     return entry["spent"] == 0 and entry.get("result") is None
-
-
-def said(answer: Any) -> dict[str, Any]:
-    """An answer as an event holds it: an envelope as it is, unless it is too large to be one; else text."""
-    if isinstance(answer, dict) and "type" in answer and len(json.dumps(answer)) <= LARGEST_ENVELOPE:
-        return {"envelope": answer}
-    return {"text": as_text(answer)}
-
-
-def as_text(answer: Any) -> str:
-    if answer is None:
-        return "(no answer)"
-    if isinstance(answer, str):
-        return answer
-    return f"```json\n{json.dumps(answer, indent=2, default=str)}\n```"

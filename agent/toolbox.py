@@ -54,6 +54,10 @@ class Tool:
         shown = [shape(parameter) for parameter in self.parameters()]
         return f"{self.name}({', '.join(shown)})"
 
+    def call_text(self) -> str:
+        """The same in fewer words, for the prompt: what a default says is not said twice."""
+        return f"{self.name}({', '.join(short(parameter) for parameter in self.parameters())})"
+
     def parameters(self) -> list[dict[str, Any]]:
         """Name, type as text and default, in order; plain data for the stub."""
         hints = typing.get_type_hints(self.function)
@@ -109,6 +113,16 @@ class Tool:
 def shape(parameter: dict[str, Any]) -> str:
     default = f" = {parameter['default']!r}" if "default" in parameter else ""
     return f"{parameter['name']}: {parameter['type']}{default}"
+
+
+def short(parameter: dict[str, Any]) -> str:
+    """`b=3` for `b: int = 3`, `c: str = None` for `c: str | None = None`."""
+    default = parameter.get("default")
+    if "default" in parameter and default is None:
+        return f"{parameter['name']}: {parameter['type'].removesuffix(' | None')} = None"
+    if "default" in parameter and parameter["type"] == type(default).__name__:
+        return f"{parameter['name']}={default!r}"
+    return shape(parameter)
 
 
 def type_text(hint: Any) -> str:

@@ -39,6 +39,7 @@ class Context:
     reserve: int = 4096  # tokens kept free for the answer
     ratio: float = 1.0  # what the server counted, by what we estimated
     told: list[str] = field(default_factory=list)  # what compaction did, for the log
+    plan: str = ""  # the last one that the model showed
 
     @property
     def limit(self) -> int:
@@ -106,7 +107,8 @@ class Context:
         shortened = [message for step in old for message in step_messages(step)]
         summary = self.summarise(fit(shortened, self.limit // 2)) or in_short(actions)
         tasks = [step for step in old if isinstance(step, TaskStep)]
-        memory.steps[:-FRESH] = [*tasks, TaskStep(task=f"[What was done so far, in short]\n{summary}")]
+        plan = f"\n\n[The plan you showed]\n{self.plan}" if self.plan else ""
+        memory.steps[:-FRESH] = [*tasks, TaskStep(task=f"[What was done so far, in short]\n{summary}{plan}")]
 
 
 def as_task(text: str, notes: Sequence[str] = ()) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from agent.toolbox import Tool
 
 LIMIT = 4_000  # tokens before the person's words, with all tools and skills; four bytes are one
-FOR_PLACE, FOR_BODIES = 200, 1_350  # what is kept of them for where the code runs and for skills that fit the task
+FOR_PLACE, FOR_BODIES = 200, 1_550  # what is kept of them for where the code runs and for skills that fit the task
 LEAST_CATALOG = 200
 FOLDER = Path(__file__).parents[2] / "prompts"
 

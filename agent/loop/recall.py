@@ -13,6 +13,7 @@ from smolagents.utils import AgentError
 
 from agent.events import ENDS, Event
 from agent.loop.context import as_task
+from agent.loop.outline import as_text
 
 INTERRUPTED = "[The turn before this was interrupted in the middle. What its last steps did is not known; look first.]"
 UNFINISHED = "[The turn before this ended without an answer, as {state}: {reason}]"
@@ -29,6 +30,7 @@ class Recalled:
     unseen: set[str] = field(default_factory=set)  # acts that ended in a step whose end the model never got to see
     state: str = "idle"
     reason: str = ""
+    plan: str = ""  # the last one that was shown
     lost: bool = False  # a turn was interrupted and no step was done since
     steps_used: int = 0  # by a turn that was interrupted, and by those before that it went on with
     minutes_used: float = 0.0
@@ -83,6 +85,7 @@ def recall(events: Iterable[Event], logger: AgentLogger, alive_until: float = 0.
                 found.unseen.clear()
                 found.lost = False
                 found.steps.append(again(detail["step"], len(found.steps), logger))
+            found.plan = as_text(detail["plan"]) if "plan" in detail else found.plan
             found.sandbox_id = detail.get("sandbox", found.sandbox_id)
             found.files |= {inside: Path(outside) for inside, outside in (detail.get("files") or {}).items()}
     found.files = {inside: outside for inside, outside in found.files.items() if outside.is_file()}

@@ -343,3 +343,20 @@ def test_trainings_that_went_on_are_told_as_they_stand_after_a_resume_and_once(t
     again.run("And now?")
     assert "begun before" not in again.server.last_word().rpartition("Task:")[0].rpartition("Task:")[2]
     again.session.executor.cleanup()
+
+
+def test_a_plan_is_told_and_kept_when_the_conversation_is_shortened_also_after_a_resume(talk: Talking) -> None:
+    plan = code("show_plan(['look', 'build'], done=1)")
+    talking = talk([plan, code("show_plan(['look'], done=2)"), "Ok."])
+    talking.run()
+    details = [event.data.get("detail", {}) for event in talking.events("state")]
+    assert [detail["plan"]["done"] for detail in details if "plan" in detail] == [1]
+    assert "done counts from 0" in talking.server.last_word()
+    again = talking.resumed()
+    again.session.context.summarise = lambda messages: "Much was done."
+    again.session.agent.memory.steps *= 4
+    again.session.context.sum_up(again.session.agent.memory)
+    again.server.answers = ["Ok."]
+    again.run("Go on.")
+    read = "\n".join(message["content"] for message in again.server.messages())
+    assert "Much was done.\n\n[The plan you showed]\n[x] look\n[ ] build" in read

@@ -209,6 +209,15 @@ def test_running_work_stands_below_until_it_is_done(home: Path) -> None:
         assert "download" not in capture.get() and "job-7" not in capture.get()
 
 
+def test_a_plan_is_shown_once_and_then_how_far_it_is(home: Path) -> None:
+    plans = [
+        ("state", {"state": "running", "detail": {"plan": {"steps": ["look", "train"], "done": n}}}) for n in (0, 1)
+    ]
+    for text in (CODES.sub("", live(home, plans)), plain(home, plans)):
+        assert "plan 0 of 2 done, now: look" in text and "plan 1 of 2 done, now: train" in text
+    assert CODES.sub("", live(home, plans)).count("2. train") == 1
+
+
 def test_what_a_tool_tells_of_its_work_goes_under_its_name(home: Path) -> None:
     call = ("tool_call", {"id": "77ab", "tool": "download", "arguments": {}})
     told = ("job", {"id": "77ab", "state": "running", "progress": 0.5})

@@ -138,6 +138,8 @@ def error_lines(data: dict[str, Any]) -> list[str]:
 def state_line(data: dict[str, Any], said: str = "") -> str | None:
     """None when there is nothing to say but that it goes on. A reason that was `said` as an error is not repeated."""
     detail = data.get("detail", {})
+    if "plan" in detail:
+        return plan_line(detail["plan"])
     if "model" in detail:
         return f"model {one_line(detail['model'])}: {one_line(detail.get('why', ''))}".rstrip(": ")
     if "sandbox" in detail:
@@ -146,6 +148,12 @@ def state_line(data: dict[str, Any], said: str = "") -> str | None:
         reason = data.get("reason") or ""
         return f"{data['state']}: {one_line(reason)}" if reason and reason != said else data["state"]
     return None
+
+
+def plan_line(plan: dict[str, Any]) -> str:
+    """How far it is and what comes next."""
+    steps, done = plan["steps"], plan["done"]
+    return f"plan {done} of {len(steps)} done" + (f", now: {one_line(steps[done], 100)}" if done < len(steps) else "")
 
 
 def share(progress: float) -> float:

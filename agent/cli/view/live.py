@@ -64,6 +64,7 @@ class LiveView(base.View):
         self._prose: tuple[int | None, str] = None, ""  # of the last step, and its number
         self._calls: dict[str, tuple[str, float]] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
+        self._plan: dict[str, Any] = {}
         self._metric, self._busy, self._since = "", "starting", time.time()
         self.tally = Tally()
         self._snapshot = Snapshot()
@@ -180,7 +181,7 @@ class LiveView(base.View):
 
     def _show_task(self, data: dict[str, Any], at: float) -> None:
         self._end_streams()
-        self._since, self._busy = at, "starting"
+        self._since, self._busy, self._plan = at, "starting", {}
         self.console.print(shapes.Gutter(Text(clean(data["text"]).strip(), style="bold"), "› ", "bold green"))
         for file in data.get("files", ()):
             self._line(f"  file {one_line(file)}", "dim")
@@ -234,17 +235,30 @@ class LiveView(base.View):
         line = base.state_line(data, self._said)
         if "step" in data.get("detail", {}):
             self._busy = "thinking"
+        if plan := data.get("detail", {}).get("plan"):
+            self._show_plan(plan)
+            return
         if data["state"] in ENDS:
             self.flush()
             self._calls.clear()
         if line:
             self._line(f"• {line}", "green" if data["state"] == "succeeded" else "dim")
 
+    def _show_plan(self, plan: dict[str, Any]) -> None:
+        """All of it when it is new, then how far it is; below, what is done just now."""
+        if plan["steps"] != self._plan.get("steps"):
+            for number, step in enumerate(plan["steps"], 1):
+                self._line(f"  {number}. {one_line(step)}", "cyan")
+        self._plan = plan
+        self._line(f"• {base.plan_line(plan)}", "cyan")
+
     # -- the rows below ----------------------------------------------------------------------------------------------
 
     def _facts(self) -> str:
         parts = [f"step {self.tally.step}"] if self.tally.step else []
         parts += [self.tally.tokens()] if self.tally.tokens_in else []
+        if self._plan:
+            parts.insert(0, f"plan {self._plan['done']}/{len(self._plan['steps'])}")
         return " · ".join([*parts, self.tally.money()] if self.tally.money() else parts)
 
     def _below(self) -> RenderableType:

@@ -82,10 +82,14 @@ async def put(socket: WebSocket, frame: dict[str, Any]) -> bool:
 def shown(event: Event) -> dict[str, Any]:
     """An event as it is sent, with long texts cut."""
     data = event.data
+    if event.type == "state" and "step" in (
+        data.get("detail") or {}
+    ):  # what a resumed session needs, all of it shown before
+        data = {**data, "detail": {"step": {"final": data["detail"]["step"].get("final")}}}
     size = longest(data)
     if size > LONG:
         data = {**cut(data), "cut": {"characters": size}}
-    return {"seq": event.seq, "at": event.at, "type": event.type, "data": data}
+    return {"seq": event.seq, "at": round(event.at, 3), "type": event.type, "data": data}
 
 
 def longest(value: Any) -> int:

@@ -16,6 +16,7 @@ from agent.ui.login import Passwords
 from agent.ui.logins import Logins
 from agent.ui.people import Header, Person
 from tests.agent.conftest import new_home
+from tools.context import Context, ToolError
 
 from .serving import Page, live, serving
 
@@ -343,3 +344,20 @@ def test_a_setting_of_one_person_is_not_that_of_another(team: Page) -> None:
     ann.put("/x/settings", json={"max_usd": 3})
     values = [{row["key"]: row.get("value") for row in one.get("/x/settings").json()} for one in (ann, bob)]
     assert values[0]["max_usd"] == 3 and values[1]["max_usd"] is None
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "~/x", "../bob/d.csv", "out", "file:///etc/passwd", "/nonexistent"])
+def test_no_tool_of_a_person_reaches_beyond_their_folder(tmp_path: Path, path: str) -> None:
+    """Whatever the argument is called and however deep it lies; a way out by a link is one, too."""
+    work = tmp_path / "ann"
+    work.mkdir()
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "bob" / "d.csv").write_text("1")
+    (work / "out").symlink_to(tmp_path / "bob")
+    (work / "own.csv").write_text("1")
+    context = Context(home=work, folder=work, confined=True)
+    for arguments in ({"path": path}, {"plan": {"data": [path]}}, {path: 1}):
+        with pytest.raises(ToolError, match="outside of your folder"):
+            context.fence(arguments)
+    context.fence({"path": "own.csv", "model": "Qwen/Qwen3-0.6B", "text": "/a\n/b", "wish": "make it better"})
+    Context(home=work, folder=work).fence({"path": path})

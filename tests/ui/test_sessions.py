@@ -181,23 +181,24 @@ def test_long_texts_are_sent_as_their_ends_and_had_whole(serve: Serve) -> None:
     assert page.client.get(f"/x/sessions/{id}/events/1").json()["data"]["text"] == text
 
 
-@pytest.mark.parametrize(
-    ("content", "kind", "status"),
-    [
-        (b'{"text": "x"}', "text/plain", 415),
-        (b"{", "application/json", 422),
-        (b"[1]", "application/json", 422),
-        (b'{"text": 3}', "application/json", 422),
-        (b'{"text": "  "}', "application/json", 422),
-        (b'{"text": "' + b"x" * 300_000 + b'"}', "application/json", 413),
-        (b" " * 5_000_000, "application/json", 413),
-        (b"[" * 100_000, "application/json", 422),
-    ],
-)
-def test_bodies_that_are_no_task_are_told_so(serve: Serve, content: bytes, kind: str, status: int) -> None:
+BODIES = [
+    (b'{"text": "x"}', "text/plain", 415),
+    (b"{", "application/json", 422),
+    (b"[1]", "application/json", 422),
+    (b'{"text": 3}', "application/json", 422),
+    (b'{"text": "  "}', "application/json", 422),
+    (b'{"text": "' + b"x" * 300_000 + b'"}', "application/json", 413),
+    (b" " * 5_000_000, "application/json", 413),
+    (b"[" * 100_000, "application/json", 422),
+]
+
+
+def test_bodies_that_are_no_task_are_told_so(serve: Serve) -> None:
     page = serve()
-    answer = page.client.post(f"/x/sessions/{page.new()}/tasks", content=content, headers={"content-type": kind})
-    assert answer.status_code == status and ". " in answer.json()["error"]
+    id = page.new()
+    for content, kind, status in BODIES:
+        answer = page.client.post(f"/x/sessions/{id}/tasks", content=content, headers={"content-type": kind})
+        assert answer.status_code == status and ". " in answer.json()["error"], content[:20]
 
 
 def test_a_model_that_is_not_there_is_told_to_who_asked(serve: Serve) -> None:
@@ -223,7 +224,7 @@ def test_a_deleted_session_ends_its_viewers(serve: Serve) -> None:
 def test_the_page_itself_comes_with_its_scripts(serve: Serve) -> None:
     page = serve()
     answer: httpx.Response = page.client.get("/")
-    assert answer.status_code == 200 and "/x/static/app.js" in answer.text
+    assert answer.status_code == 200 and "x/static/app.js" in answer.text
     script = page.client.get("/x/static/app.js")
     assert script.headers["content-type"].startswith("text/javascript")
     assert page.client.get("/x/static/app.js", headers={"if-none-match": script.headers["etag"]}).status_code == 304

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         project = Project.open(given.project)
         with evidence.recording("publish", project.folder) as record:
             plan(project, record)
-            if given.upload and record.verdict()[0] == "pass":
+            if given.upload and all(part["status"] == "pass" for part in record.parts):
                 record.part("upload", *uploaded(project, given.repo))
     except (Mistake, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

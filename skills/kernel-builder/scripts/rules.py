@@ -43,7 +43,7 @@ def of_python(path: Path, py_name: str) -> list[str]:
             found += [f"{node.lineno}: {why}" for one in node.names if (why := of_import(one.name, py_name))]
         if isinstance(node, ast.ImportFrom) and node.level == 0 and (why := of_import(node.module or "", py_name)):
             found.append(f"{node.lineno}: {why}")
-        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch.ops."):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "torch.ops":
             found.append(
                 f"{node.lineno}: {ast.unparse(node)}: the op's namespace changes with every build, use _ops.ops"
             )

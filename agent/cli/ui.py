@@ -4,7 +4,7 @@ import argparse
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.opening import add_run_flags, open_store, settings_of
+from agent.cli.opening import add_run_flags, mode_of, open_store, settings_of
 from agent.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     with open_store(settings) as store:
         from agent.ui.server import Server, serve
 
-        server = Server.build(settings, store, door(args, settings))
+        server = Server.build(settings, store, door(args, settings), mode_of(args))
         told = f"The page is at {{}}{'' if server.door.local else ' (sign in first)'}"
         serve(server, rules(args), args.host, args.port, args.share, lambda url: print(told.format(url), flush=True))
     return 0

@@ -36,8 +36,8 @@ class Turn:
 
 
 class Live:
-    def __init__(self, store: Store, home: Path):
-        self.store, self.path = store, home / "turns.json"
+    def __init__(self, store: Store, home: Path, mode: Mode = Mode.ASK):
+        self.store, self.path, self.mode = store, home / "turns.json", mode
         self.lock, self.answering = threading.Lock(), threading.Lock()
         self.turns: dict[str, Turn] = {}
         self.opening: set[str] = set()
@@ -75,7 +75,7 @@ class Live:
                 session.lease = self.store.claim(id)
                 return session
             session.close()
-        return Session.resume(settings, self.store, id, mode=Mode.ASK, attended=True)
+        return Session.resume(settings, self.store, id, mode=self.mode, attended=True)
 
     def work(self, session: Session, task: str, files: Sequence[Path]) -> None:
         try:

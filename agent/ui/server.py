@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 
 from agent import doctor
 from agent.errors import UserError
+from agent.policy import Mode
 from agent.settings import Settings
 from agent.store import Store, StoreError
 from agent.ui import about, assets, files, guard, people, runs, sessions, stream, talk
@@ -44,8 +45,9 @@ class Server:
     talkers: talk.Talkers
 
     @classmethod
-    def build(cls, settings: Settings, store: Store, door: Door) -> "Server":
-        return cls(settings, store, door, Live(store, settings.home), Preferences(settings), talk.Talkers())
+    def build(cls, settings: Settings, store: Store, door: Door, mode: Mode = Mode.ASK) -> "Server":
+        """`mode`: whether calls that cost are asked about, allowed within the budget, or refused."""
+        return cls(settings, store, door, Live(store, settings.home, mode), Preferences(settings), talk.Talkers())
 
     def routes(self) -> list[BaseRoute]:
         """Our own come before Gradio's."""

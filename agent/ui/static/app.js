@@ -149,7 +149,7 @@ class App extends HTMLElement {
       if (type === "task" && this.heading.textContent === "Session") this.name(data.text.split("\n")[0].slice(0, 80));
     }
     this.side.heard(events);
-    if (events.some((event) => event.type === "state" || event.type === "task")) this.sessions.refresh();
+    if (this.log.live && events.some((event) => event.type === "state" || event.type === "task")) this.sessions.refresh();
   }
 
   running(yes, state) {

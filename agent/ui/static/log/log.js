@@ -28,10 +28,10 @@ export class Log extends HTMLElement {
 
   clear() {
     this.queue = [];
-    this.turns = [];
     this.turn = null;
     this.following = true;
     this.live = false;
+    this.list.hidden = true; // nothing is laid out before the backlog is there
     this.spent = { tokens: 0, usd: 0, unknown: false };
     this.state = "idle";
     this.model = null;
@@ -55,7 +55,9 @@ export class Log extends HTMLElement {
   /** The backlog is drawn: from here on what comes is new and is spoken. */
   caughtUp() {
     this.draw();
+    if (this.live) return;
     this.live = true;
+    this.list.hidden = false;
     this.toEnd();
   }
 
@@ -64,10 +66,11 @@ export class Log extends HTMLElement {
     const events = this.queue;
     this.queue = [];
     if (!events.length) return;
-    for (const event of events) this.apply(event);
-    for (const turn of this.turns) turn.paint();
-    if (this.following) this.toEnd();
-    else this.looked();
+    const touched = new Set();
+    for (const event of events) touched.add(this.apply(event));
+    for (const turn of touched) turn.paint();
+    if (this.live && this.following) this.toEnd();
+    else if (this.live) this.looked();
     this.dispatchEvent(new CustomEvent("drawn", { detail: events }));
   }
 
@@ -79,6 +82,7 @@ export class Log extends HTMLElement {
     if (type === "usage") this.used(data);
     if (type === "state") this.stands(data);
     if (this.live) this.speak(type, data);
+    return this.turn;
   }
 
   begin(event) {
@@ -89,7 +93,6 @@ export class Log extends HTMLElement {
       if (this.turn && !this.turn.task) this.turn.element.remove();
       this.turn?.past();
       this.turn = new Turn(this);
-      this.turns = [...this.turns.slice(-1), this.turn];
     }
     this.list.append(this.turn.element);
   }

@@ -22,7 +22,7 @@ export class Turn {
     this.steps = 0;
     this.tokens = { in: 0, out: 0, usd: 0, known: true };
     this.work = h("div.work-body");
-    this.workFrame = h("details.work", { open: true, hidden: true }, h("summary.work-summary", {}, "Work"), this.work);
+    this.workFrame = h("details.work", { open: true, hidden: true, ontoggle: () => this.paint() }, h("summary.work-summary", {}, "Work"), this.work);
     this.result = h("div.result");
     this.foot = h("div.turn-foot");
     this.element = h("section.turn", { "aria-label": "Turn" }, this.workFrame, this.result, this.foot);
@@ -47,9 +47,13 @@ export class Turn {
     else if (type === "error") this.failed(data);
   }
 
+  /** Draws what has changed; work that is folded away waits until somebody unfolds it. */
   paint() {
-    for (const part of this.dirty) part.paint();
-    this.dirty.clear();
+    for (const part of this.dirty) {
+      if (part !== this.answer && !this.workFrame.open) continue;
+      part.paint();
+      this.dirty.delete(part);
+    }
   }
 
   asked(event) {

@@ -14,8 +14,11 @@ $(READY): requirements.txt scripts/setup.sh
 	@VENV="$(VENV)" bash scripts/setup.sh
 	@touch $@
 
-demo: $(READY) ## a task from sentence to answer, in the sandbox, without a language model
-	@$(PY) -m agent run "describe examples/training-runs.csv" --model recipes --yes
+demo: WISH = for 30 epochs with learning rate 3e-3 and batch size 16
+demo: $(READY) ## fine-tune a tiny model, from sentence to verdict, without a language model or a download
+	@$(PY) examples/demo.py build/demo
+	@$(PY) -m agent run "fine-tune build/demo/tiny-qwen3 on build/demo/phrases.jsonl $(WISH)" \
+		--model recipes --sandbox embedded --yes
 
 # Many tests look at the clock: one that fails on a machine that was busy gets a second try, alone with its like.
 test: $(READY) ## the fast tests

@@ -78,7 +78,10 @@ def draft(
     length = row_length(made, method, model, facts, device)
     amount = packed(made, method, facts, length, device)
     epochs = made.put("num_train_epochs", *epochs_for(method, facts.rows))
-    per_step, why = step_rows(method, amount, epochs, made.values.get("num_generations"), device)
+    if (batch := pinned.get("per_device_train_batch_size")) and method not in SAMPLING:
+        per_step, why = batch * pinned.get("gradient_accumulation_steps", 1), "you set the batch"
+    else:
+        per_step, why = step_rows(method, amount, epochs, made.values.get("num_generations"), device)
     amount = Amount(amount.rows, amount.length, amount.mean, per_step)
     made.reasons.append(Reason(what="rows per step", value=str(per_step), why=why))
     made.put("learning_rate", *rate(method, adapter, model))

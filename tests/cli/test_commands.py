@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -285,3 +286,13 @@ def test_a_recipe_that_cannot_go_on_ends_as_failed(sandboxed: Path, cli: Cli) ->
         answer.stderr.startswith("failed: The recipe cannot go on: FileNotFoundError")
         and "nothing.csv" in answer.stderr
     )
+
+
+def test_the_commands_of_the_page_on_the_agent_run_and_its_flags_exist(sandboxed: Path, cli: Cli) -> None:
+    page = (ROOT / "docs" / "agent.md").read_text()
+    [block] = re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    for line in block.splitlines():
+        done = cli(*shlex.split(line)[3:])
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+    known = cli("run", "--help").stdout
+    assert not [flag for flag in re.findall(r"`(--[a-z-]+)`", page) if flag not in known]

@@ -25,7 +25,7 @@ from tools.context import Context, ToolError
 from tools.jobs.local import LOG
 from tools.running import metrics, page, record
 from tools.running.diagnosis import diagnose
-from tools.running.state import Standing, facts, standing
+from tools.running.state import ENDS, Standing, facts, standing
 
 if TYPE_CHECKING:
     from agent.ui.server import Server
@@ -81,22 +81,23 @@ def folder_of(ask: Ask) -> Path:
 
 
 class Looks:
-    """How each run stood when it was last looked at: an ended one is looked at again only when its files change."""
+    """Each run's row as it was when it was last looked at: judging one takes long, and the page asks every moment. An
+    ended run is looked at again only when its files change."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.known: dict[Path, tuple[tuple[float, ...], float, Standing]] = {}
+        self.known: dict[Path, tuple[tuple[float, ...], float, dict[str, Any]]] = {}
 
-    def at(self, folder: Path) -> Standing:
+    def row(self, folder: Path) -> dict[str, Any]:
         stamp = tuple(path.stat().st_mtime if path.exists() else 0.0 for path in (folder / name for name in SOURCES))
         with self.lock:
-            seen, when, now = self.known.get(folder, ((), 0.0, None))
-        if now and seen == stamp and (now.over or time.monotonic() - when < FRESH):
-            return now
-        now = standing(folder)
+            seen, when, kept = self.known.get(folder, ((), 0.0, {}))
+        if kept and seen == stamp and (kept["state"] in ENDS or time.monotonic() - when < FRESH):
+            return kept
+        made = row(folder, standing(folder))
         with self.lock:
-            self.known[folder] = stamp, time.monotonic(), now
-        return now
+            self.known[folder] = stamp, time.monotonic(), made
+        return made
 
 
 looks = Looks()
@@ -108,7 +109,7 @@ def listed(ask: Ask) -> list[dict[str, Any]]:
         ask.path["id"] = ask.query["session"]
         mine = of_session(ask)
         names = [name for name in names if name in mine]
-    return [row(record.runs_folder() / name) for name in names[:200]]
+    return [looks.row(record.runs_folder() / name) for name in names[:200]]
 
 
 def of_session(ask: Ask) -> set[str]:
@@ -122,8 +123,8 @@ def of_session(ask: Ask) -> set[str]:
     return found
 
 
-def row(folder: Path) -> dict[str, Any]:
-    now, plan = looks.at(folder), record.part(folder / "plan.json")
+def row(folder: Path, now: Standing) -> dict[str, Any]:
+    plan = record.part(folder / "plan.json")
     attempts = record.job(folder).get("attempts") or []
     return {
         "run": folder.name,
@@ -153,7 +154,7 @@ def compare(ask: Ask) -> dict[str, Any]:
 def show(ask: Ask) -> dict[str, Any]:
     folder = folder_of(ask)
     now = standing(folder)
-    return row(folder) | {
+    return row(folder, now) | {
         "plan": record.part(folder / "plan.json"),
         "preflight": preflight.verdict(folder.name),
         "job": record.job(folder),

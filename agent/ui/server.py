@@ -30,6 +30,7 @@ from agent.ui.preferences import Preferences
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SSR_MODE": "False", "GRADIO_ALLOWED_PATHS": ""}
 QUIET |= {"FORWARDED_ALLOW_IPS": ""}  # uvicorn believes nobody: the guard decides whose word counts
 GO_ON = "The server was restarted in the middle of this. Look how far you came, and go on."
+MOST_TIMES = 3  # in a row: a turn that brings down every server is left alone then
 log = logging.getLogger(__name__)
 
 
@@ -87,7 +88,8 @@ class Server:
         for id in self.live.interrupted():
             try:
                 person = self.door.known(self.store.session(id).owner)
-                if person is not None:
+                told = [event.data["text"] for event in self.store.all(id) if event.type == "task"]
+                if person is not None and told[-MOST_TIMES:] != [GO_ON] * MOST_TIMES:
                     self.live.start(id, self.settings_for(person, id), GO_ON)
             except (UserError, StoreError) as error:
                 log.warning("%s could not be taken up again: %s", id, error)

@@ -121,7 +121,7 @@ def start(folder: Path, **envs: str) -> subprocess.Popen[str]:
     """The script as its own process, from a folder that is not its own, with nothing of ours on the path."""
     known = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(folder.parent / "cache")}
     command = [sys.executable, "-u", str(folder / "train.py")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(command, cwd="/", env={**os.environ, **known, **envs}, text=True, **pipes)
 
 
@@ -163,11 +163,12 @@ def as_if_good(folder: Path) -> None:
 class NoWall:
     """In place of the jail, where a test is about a script's faults and the wall around it would only cost time."""
 
-    def run(self, folder: Path, command: Sequence[str], *, env: Mapping[str, str], timeout: float, **_: Any) -> Ended:
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **env}, stdout=-1, stderr=-2, text=True, timeout=timeout
-        )
-        return Ended("exited", done.returncode, 0.0, done.stdout)
+    def run(
+        self, folder: Path, command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None, **_: Any
+    ) -> Ended:
+        environment = {**os.environ, **(env or {})}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+        return Ended("exited", done.returncode, 0.0, done.stdout + done.stderr)
 
     def detached(self, folder: Path, command: Sequence[str], **_: Any) -> Detached:
         raise AssertionError("nothing is trained without the wall")

@@ -21,6 +21,7 @@ from tools.context import Context, ToolError, inside
 from tools.jobs.trust import distrust
 from tools.preflight import passed, preflight
 from tools.running import record
+from tools.training import write_training_script
 
 PEEK = "import os, pathlib\nprint('SEES', os.path.exists({outside!r}), os.environ.get('HF_TOKEN'))\n"
 
@@ -84,6 +85,27 @@ def test_an_edited_script_is_rehearsed_and_trained_in_a_sandbox(here: Context) -
     assert "SEES False None" in log
     assert now["step"] == 4 and now["loss"] and list((folder / "model").glob("*.safetensors")), now
     assert (folder / "model").stat().st_uid == os.geteuid()
+
+
+TESTED = """def to_rows(row):
+    return [{"prompt": row["prompt"], "tests": "assert True"}]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_reward_that_runs_what_the_model_writes_trains_in_a_sandbox(here: Context) -> None:
+    data = write_rows(here.home / "code.jsonl", rows_for("grpo"))
+    plan = plan_for("grpo", data, dataset={"id": str(data), "mapping": TESTED}, hyper={"max_steps": 2})
+    with inside(here):
+        folder = Path(write_training_script(plan, "coded", reward="code+format")["folder"])
+        assert "model under training writes" in (distrust(folder) or "")
+        assert preflight("coded")["passed"], preflight("coded")
+        runs.start_run("coded")
+        now = until("coded", lambda told: told["over"])
+    assert now["state"] == "succeeded" and now["reward"] is not None, now
+    assert now["verdict"]["changes"] and record.job(folder)["jailed"]
+    assert "sandbox of its own" in (folder / "report.md").read_text()
 
 
 @pytest.mark.slow

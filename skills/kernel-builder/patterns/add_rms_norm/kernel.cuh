@@ -7,6 +7,8 @@
 
 constexpr int KEEP = 4;
 
+constexpr int threads_of(int warps) { return warps == 1 ? 128 : warps * 32; }
+
 template <typename T>
 struct Pointers {
   T* out;
@@ -18,7 +20,7 @@ struct Pointers {
 };
 
 template <typename T, int WIDTH, int WARPS>
-__global__ void __launch_bounds__(WARPS == 1 ? 128 : WARPS * 32)
+__global__ void __launch_bounds__(threads_of(WARPS), 512 / threads_of(WARPS))
     add_rms_norm_kernel(Pointers<T> at, int64_t rows, int width, float eps) {
   constexpr int LANES = WARPS * 32;
   const int lane = threadIdx.x % LANES;
@@ -81,7 +83,7 @@ template <typename T, int WIDTH>
 inline void launch_width(const Pointers<T>& at, int64_t rows, int width, float eps, cudaStream_t stream) {
   if (width / WIDTH <= 32 * KEEP) return launch_rows<T, WIDTH, 1>(at, rows, width, eps, stream);
   if (width / WIDTH <= 256 * KEEP) return launch_rows<T, WIDTH, 8>(at, rows, width, eps, stream);
-  return launch_rows<T, WIDTH, 32>(at, rows, width, eps, stream);
+  return launch_rows<T, WIDTH, 16>(at, rows, width, eps, stream);
 }
 
 inline const char* launch(View out, View total, View x, View residual, View weight, double eps, cudaStream_t stream) {

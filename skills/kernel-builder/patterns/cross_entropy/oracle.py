@@ -11,6 +11,7 @@ NAMES = ["cross entropy loss", "softmax cross-entropy"]
 SCHEMA = "cross_entropy(Tensor! loss, Tensor logits, Tensor labels, int ignore) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None
+VECTOR = ["load"]  # a result is one number: nothing wide to store
 SHAPES = [
     {"rows": rows, "D": width}
     for rows, width in [

@@ -11,6 +11,7 @@ NAMES = ["quantised GEMV", "quantized GEMV", "int8 GEMV", "GEMV", "8-bit GEMV"]
 SCHEMA = "gemv_q8(Tensor! out, Tensor x, Tensor weight, Tensor scale) -> ()"
 DTYPES = ["float32", "float16", "bfloat16"]
 LAYER, MODULES = None, None
+VECTOR = ["load"]  # a result is one number: nothing wide to store
 FINITE = ["scale"]  # a quantiser makes it
 SHAPES = [
     {"rows": rows, "N": n, "K": k, "group": group}

@@ -7,6 +7,8 @@
 
 constexpr int KEEP = 4;
 
+constexpr int threads_of(int warps) { return warps == 1 ? 128 : warps * 32; }
+
 // Sum of exp(v - most) over what a thread saw, and its maximum so far. A NaN makes the sum NaN.
 struct Seen {
   float most = -INFINITY;
@@ -21,7 +23,7 @@ struct Seen {
 };
 
 template <typename T, int WIDTH, int WARPS>
-__global__ void __launch_bounds__(WARPS == 1 ? 128 : WARPS * 32) softmax_kernel(
+__global__ void __launch_bounds__(threads_of(WARPS), 1024 / threads_of(WARPS)) softmax_kernel(
     T* __restrict__ out, const T* __restrict__ x, int64_t rows, int width, int64_t out_stride, int64_t x_stride) {
   constexpr int LANES = WARPS * 32;
   const int lane = threadIdx.x % LANES;

@@ -1,8 +1,13 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["torch==2.13.0", "triton==3.9.0"]
+# ///
 """The Triton sibling: its kernels compiled ahead of time for the target, which needs no card, and its package laid out.
 
-The kernel file is imported by a process of its own. Called as: build_triton.py PROJECT; prints one JSON line.
+The kernel file is imported by a process of its own. By itself it prints one JSON line.
 """
 
+import argparse
 import json
 import os
 import re
@@ -49,7 +54,10 @@ def build(project: Project, record: Record) -> None:
     record.part("triton", "fail" if spilled else "pass", LABEL, reason, **numbers)
 
 
-def main(folder: str) -> int:
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("project")
+    given = parser.parse_args(argv)
     try:
         import triton
         from triton.backends.compiler import GPUTarget
@@ -57,7 +65,7 @@ def main(folder: str) -> int:
     except ImportError:
         print(json.dumps({"not_run": "triton is not installed here"}))
         return 0
-    project = Project.open(folder)
+    project = Project.open(given.project)
     source = project.triton_source()
     assert source is not None
     module = load_module("kernel", source)
@@ -106,4 +114,4 @@ def read(asm: dict[str, Any], metadata: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

@@ -1,25 +1,36 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["torch==2.13.0"]
+# ///
 """Load a CUDA library of a project where there is no GPU, and send fake tensors through its op.
 
-Proves that the library loads, that its schema is the project's and that the fake is registered; no kernel runs.
-Called as: fake_load.py PROJECT LIBRARY [STAND-IN for the one function a CPU build of torch lacks].
+Proves that the library loads, that its schema is the project's and that the fake is registered; no kernel runs. Part of
+the compile state, in a process of its own.
 """
 
+import argparse
 import ctypes
 import json
 import sys
 from pathlib import Path
 
-import torch
 from project import Project
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 
-def main(folder: str, library: str, stand_in: str | None = None) -> int:
-    project = Project.open(folder)
-    if stand_in:
-        ctypes.CDLL(stand_in, mode=ctypes.RTLD_GLOBAL)
-    torch.ops.load_library(library)
-    name = Path(library).name.partition(".")[0]
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("project")
+    parser.add_argument("library")
+    parser.add_argument("stand_in", nargs="?", help="a library with the one function a CPU build of torch lacks")
+    given = parser.parse_args(argv)
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    project = Project.open(given.project)
+    if given.stand_in:
+        ctypes.CDLL(given.stand_in, mode=ctypes.RTLD_GLOBAL)
+    torch.ops.load_library(given.library)
+    name = Path(given.library).name.partition(".")[0]
     op = getattr(getattr(torch.ops, name), project.op)
     truth = project.truth()
     functions = {"add_op_namespace_prefix": lambda one: f"{name}::{one}", "ops": getattr(torch.ops, name)}
@@ -47,4 +58,4 @@ def with_ops(names: dict) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

@@ -1,8 +1,13 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["torch==2.13.0", "transformers==5.22.2", "kernels==0.17.2"]
+# ///
 """The fresh process of load.py: loads the build through the kernels package and counts what it replaces.
 
-Called as: load_here.py PROJECT BACKEND. Prints one line of JSON: the checks and what each gave.
+Prints one line of JSON: the checks and what each gave.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -14,8 +19,12 @@ from project import Project
 MARGIN = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 
-def main(folder: str, backend: str) -> int:
-    project = Project.open(folder)
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("project")
+    parser.add_argument("backend", choices=["cpu", "cuda"])
+    given = parser.parse_args(argv)
+    project, backend = Project.open(given.project), given.backend
     os.environ["LOCAL_KERNELS"] = f"local/{project.name}={project.folder}"
     print(
         json.dumps(
@@ -146,4 +155,4 @@ class Count:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main())

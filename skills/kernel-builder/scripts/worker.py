@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["torch==2.13.0", "triton==3.9.0"]
+# ///
 """The process that holds the kernel under test: it is told where tensors lie, calls the kernel, and says "done".
 
 It judges nothing, times nothing, and knows no expected value, seed or tolerance. Before it loads the kernel it
@@ -5,6 +9,7 @@ gives up writing anywhere but its scratch folder. `python -I worker.py REQUESTS 
 Kinds: library (a C function over plain memory, no torch), package (a built variant), triton, baseline, hub.
 """
 
+import argparse
 import ctypes
 import json
 import mmap
@@ -254,7 +259,12 @@ KINDS = {"library": Library, "package": Package, "triton": Triton, "baseline": B
 
 def main() -> None:
     ctypes.CDLL(None).prctl(1, 9)  # killed with the judge, even while it stands still
-    requests, replies, arena, told = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("requests", "replies", "arena"):
+        parser.add_argument(name, type=int, help="an open file's number")
+    parser.add_argument("told", type=json.loads, help="JSON: kind, writable, ...")
+    given = parser.parse_args()
+    requests, replies, arena, told = given.requests, given.replies, given.arena, given.told
     memory = mmap.mmap(arena, 0)
     answers = os.fdopen(replies, "w", buffering=1)
     missing = confine(["/dev", *told["writable"]])

@@ -148,6 +148,17 @@ def test_two_answers_to_one_question_at_once_decide_it_once(serve: Serve, only_t
     assert sorted(codes) == [200, 409, 409, 409, 409, 409]
 
 
+@pytest.mark.usefixtures("only_test_tools")
+def test_who_is_confined_gets_no_tool_and_no_task_to_a_file_outside(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_text("1")
+    page = serve([code("print(mirror(value={'deep': ['../secret.csv']}))"), "done"], confined=True)
+    id = page.new()
+    page.ask(id, f"look at {tmp_path / 'secret.csv'} and ../secret.csv")
+    assert page.ended(id) == "succeeded"
+    assert page.events(id, "task")[0]["data"]["files"] == []
+    assert "outside of your folder" in str(page.events(id, "output", "error")) + str(page.events(id, "tool_result"))
+
+
 def test_a_session_that_another_process_runs_is_followed_and_left_alone(serve: Serve, cli) -> None:
     page = serve()
     id = page.new()

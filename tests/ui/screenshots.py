@@ -48,7 +48,7 @@ class Camera:
 
     def take(self, name: str, url: str, step: Step) -> None:
         """The state that `step` leads to, four times."""
-        if self.only not in name:
+        if not any(part in name for part in self.only.split(",")):
             return
         for kind, size, scheme in KINDS:
             options = {**(WIDE if size == "wide" else {**PHONE, "device_scale_factor": 2}), "color_scheme": scheme}
@@ -169,8 +169,8 @@ def place() -> Iterator[tuple[Path, Path]]:
 def scripted(camera: Camera, home: Path) -> None:
     """A card that asks, and a turn that fails."""
     toolbox.MODULES.append("tests.cli.renting")
-    for name, answers in (("approval", [code(RENT)]), ("failed", [code(BROKEN), *["no code"] * 12])):
-        with ScriptedServer(answers) as model, serving(home, model=model.url, max_usd=20) as served:
+    for name, answers in (("approval", [code(RENT)]), ("failed", [code(BROKEN)] * 4)):
+        with ScriptedServer(answers) as model, serving(home, model=model.url, max_usd=20, max_steps=2) as served:
             id = served.new()
             served.ask(id, "train it on a rented machine" if name == "approval" else "read not-there.csv")
             if name == "approval":
@@ -178,7 +178,7 @@ def scripted(camera: Camera, home: Path) -> None:
                 shown = ".approval"
             else:
                 served.ended(id)
-                shown = ".error"
+                shown = ".error.fatal"
             camera.take(
                 name, f"{served.url}/#s/{id}", lambda one, shown=shown: expect(one.locator(shown).last).to_be_visible()
             )
@@ -189,7 +189,7 @@ def scripted(camera: Camera, home: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--to", type=Path, default=ROOT / "build" / "screenshots", help="the folder for the pictures")
-    parser.add_argument("--only", default="", help="only states whose name contains this")
+    parser.add_argument("--only", default="", help="only states whose name contains one of these, by commas")
     args = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with place() as (home, _), sync_playwright() as driver:

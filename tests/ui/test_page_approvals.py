@@ -1,11 +1,14 @@
 """A call with a price is put to the person on a card; what they say is what happens, once."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from agent import toolbox
 from tests.agent.scripted_server import code
+from tests.training.small_run import small_run
 
 from .chromium import Visit, ended, send
 from .conftest import Serve
@@ -100,3 +103,24 @@ def test_a_turn_that_ends_takes_the_question_back(serve: Serve, visit: Visit) ->
     page.get_by_role("button", name="Stop").click()
     ended(page, "Stopped")
     expect(card.get_by_role("button")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_the_script_of_the_run_is_read_and_changed_on_the_card(
+    serve: Serve, visit: Visit, shared_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolbox, "MODULES", ["tests.ui.costly"])
+    folder = small_run(shared_home, "on-the-card")
+    page = visit(serve([code("print(train_elsewhere('on-the-card'))\nfinal_answer('over')")]).url)
+    send(page, "train it")
+    card = page.get_by_role("region", name="Approval")
+    expect(card).to_contain_text("stopped after 30 minutes")
+    expect(card).to_contain_text("$3.00")
+    expect(card.locator("details.script summary")).to_contain_text("The script (")
+    card.locator("details.script summary").click()
+    card.get_by_role("button", name="Edit before approving").click()
+    card.get_by_label("The script", exact=True).fill("print('mine')\n")
+    card.get_by_role("button", name="Approve", exact=True).click()
+    ended(page)
+    assert (folder / "train.py").read_text() == "print('mine')\n"
+    shutil.rmtree(folder)

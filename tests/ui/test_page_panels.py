@@ -1,5 +1,6 @@
 """What stands beside the conversation: runs with their curves, artifacts, settings, health; and the narrow screen."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from playwright.sync_api import expect
 
 from tests.agent.scripted_server import code
 from tests.agent.talking import until
+from tests.tiny_model import tiny_model
 from tests.training.small_run import small_run
 from tests.training.test_runs import kill
+from tests.training.test_sentence_to_report import sums
 from tools.context import Context, inside
 from tools.runs import force_start, run_status
 
@@ -138,3 +141,21 @@ def test_a_phone_has_sheets_and_never_scrolls_sideways(serve: Serve, visit: Visi
     page.get_by_role("button", name="Runs and artifacts").click()
     expect(page.get_by_role("tab", name="Artifacts")).to_be_visible()
     assert page.evaluate(SIDEWAYS) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_fine_tune_is_watched_from_the_sentence_to_the_report(serve: Serve, visit: Visit, work_folder: Path) -> None:
+    shutil.copytree(tiny_model(), work_folder / "tiny-model")
+    sums(work_folder / "sums.jsonl", "sft", 120)
+    page = visit(serve().url)
+    send(page, "fine-tune ./tiny-model on sums.jsonl for 2 epochs")
+    page.get_by_role("button", name="Runs and artifacts").click()
+    panel = page.get_by_role("complementary", name="Runs and artifacts")
+    panel.locator(".run-open").first.click(timeout=300_000)
+    expect(panel.locator(".run-head .badge")).to_have_text("succeeded", timeout=600_000)
+    expect(panel.get_by_role("img", name="Held-out loss")).to_be_visible()
+    expect(page.locator(".turn-foot .end")).to_contain_text("Done", timeout=300_000)
+    expect(page.locator(".answer")).to_contain_text("VERDICT")
+    expect(page.locator(".answer img")).to_have_js_property("complete", True)
+    expect(page.locator(".tool", has_text="run_status")).to_have_count(1)

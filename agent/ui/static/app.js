@@ -81,6 +81,7 @@ class App extends HTMLElement {
       whole: (seq) => get(path("events", seq)),
       artifact: (seq, view) => url(path("artifacts", seq), view ? { view: 1 } : {}).href,
       decide: (id, decision) => post(path("approvals", id), decision),
+      script: async (run) => (await get(`runs/${part(run)}`)).script,
       openRun: (run) => this.act("run", { run }),
       metric: (data) => this.side.metric(data),
       picture: (run) => (target) => {

@@ -30,7 +30,7 @@ export class Approval {
 
   draw(data) {
     const card = data.card || data;
-    const script = this.script(card.arguments || {});
+    const script = this.script(card.arguments || {}) || {};
     this.reason = h("input", { type: "text", placeholder: "Why not? The agent is told. (optional)", "aria-label": "Reason for refusing" });
     this.cap = h("input.amount", { type: "number", min: 0, step: "0.5", value: String(card.usd_max ?? card.usd ?? 5), "aria-label": "Dollars for this session" });
     this.problem = h("p.error-text", { role: "alert", hidden: true });
@@ -57,7 +57,7 @@ export class Approval {
       this.element,
       h("div.approval-head", {}, icon("shield", 18), h("h3", {}, card.what || data.what), h("span.badge", {}, RISKS[card.risk || data.risk] || card.risk)),
       h("dl.facts", {}, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-      script.element,
+      script.element || this.ofRun(card.arguments?.run),
       others.length > 0 && h("details", {}, h("summary", {}, `${card.tool} with ${others.length} argument${others.length > 1 ? "s" : ""}`), h("dl.facts", {}, others.map(([name, value]) => [h("dt", {}, name), h("dd", {}, typeof value === "string" && value.includes("\n") ? codeBlock(value, "text") : h("code", {}, JSON.stringify(value)))]))),
       this.buttons,
       always,
@@ -66,16 +66,27 @@ export class Approval {
     this.always = always;
   }
 
-  /** The one argument that is a program may be read and changed before the yes. */
+  /** The script of the run that this starts: it may be read and changed before the yes. */
+  ofRun(run) {
+    if (typeof run !== "string") return null;
+    const place = h("div");
+    this.context.script(run).then((text) => text && !this.told && set(place, this.shown(text, true)), () => {});
+    return place;
+  }
+
+  /** An argument that is a program can be read. */
   script(given) {
     const name = ["script", "code", "source"].find((key) => typeof given[key] === "string" && given[key].includes("\n"));
-    if (!name) return {};
-    const text = given[name];
+    return name && { name, element: this.shown(given[name], false) };
+  }
+
+  shown(text, changeable) {
     const field = h("textarea.script", { rows: 14, spellcheck: "false", "aria-label": "The script", value: text });
     const view = h("div", {}, codeBlock(text, "python"));
     const edit = h("button.quiet", { onclick: () => (set(view, field), field.focus(), edit.remove()) }, icon("edit", 16), "Edit before approving");
     this.edited = () => (field.isConnected && field.value !== text ? field.value : undefined);
-    return { name, element: h("details.script", { open: text.split("\n").length < 30 }, h("summary", {}, `The script (${text.split("\n").length} lines)`), view, edit) };
+    const count = text.split("\n").length;
+    return h("details.script", { open: count < 30 }, h("summary", {}, `The script (${count} lines)`), view, changeable && edit);
   }
 
   async send(decision) {

@@ -5,6 +5,7 @@ import { duration, money } from "../lib/format.js";
 
 const WIDTH = 120;
 const HEIGHT = 24;
+const ENDS = new Set(["succeeded", "failed", "cancelled", "limit", "lost"]);
 
 export class Progress {
   constructor(context) {
@@ -21,7 +22,8 @@ export class Progress {
     this.element.hidden = false;
     this.run = run || this.run;
     this.open.hidden = !this.run;
-    this.fill(progress);
+    if (progress !== undefined && progress !== null) this.fill(progress);
+    if (ENDS.has(String(state).toLowerCase())) this.bar.hidden = true;
     const facts = [eta !== null && eta !== undefined && `${duration(eta)} left`, usd > 0 && money(usd)].filter(Boolean);
     if (facts.length) this.words.textContent = facts.join(" · ");
     if (!this.points.length && !facts.length && !this.run) this.words.textContent = state;
@@ -33,7 +35,7 @@ export class Progress {
     this.run = run || ref;
     this.open.hidden = !this.run;
     this.fill(planned ? step / planned : null);
-    this.bar.hidden = over === true || ["succeeded", "failed", "cancelled", "limit", "lost"].includes(state);
+    this.bar.hidden = over === true || ENDS.has(state);
     this.words.textContent = this.bar.hidden ? state : [planned && `step ${step} of ${planned}`, eta && `${duration(eta * 60)} left`].filter(Boolean).join(" · ");
     if (typeof loss === "number" && isFinite(loss) && step !== this.points[this.points.length - 1]?.[0]) this.points.push([step, loss]);
     this.draw();
@@ -52,6 +54,11 @@ export class Progress {
     const at = ([x, y]) => `${(((x - left) / (xs[xs.length - 1] - left || 1)) * (WIDTH - 6) + 3).toFixed(1)} ${(HEIGHT - 3 - ((y - low) / (high - low || 1)) * (HEIGHT - 6)).toFixed(1)}`;
     const [x, y] = at(this.points[this.points.length - 1]).split(" ");
     set(this.curve, svg("path.line.c0", { d: `M${this.points.map(at).join("L")}` }), svg("circle.c0", { cx: x, cy: y, r: 2.5 }));
+  }
+
+  /** A later call tells of the same run. */
+  giveWay() {
+    this.element.hidden = true;
   }
 
   over() {

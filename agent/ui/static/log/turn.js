@@ -18,6 +18,7 @@ export class Turn {
     this.log = log;
     this.context = log.context;
     this.parts = new Map(); // what still grows, by what it is
+    this.runs = new Map(); // the call that told of a run last, which shows how far it is
     this.dirty = new Set();
     this.steps = 0;
     this.tokens = { in: 0, out: 0, usd: 0, known: true };
@@ -41,7 +42,7 @@ export class Turn {
     if (type in STREAMS) this.stream(event);
     else if (type === "tool_call" || type === "tool_result") this.tool(event);
     else if (type === "approval") this.approval(event);
-    else if (type === "job" && this.parts.has(`tool ${data.id}`)) this.parts.get(`tool ${data.id}`).far(data);
+    else if (type === "job" && this.watched(data)) this.watched(data).far(data);
     else if (type === "job") this.part(`job ${data.id}`, () => new Job(this.context)).take(data);
     else if (type === "artifact") this.part(`kept ${data.step ?? ""}`, () => new Kept(this.context)).take(event);
     else if (type === "error") this.failed(data);
@@ -118,7 +119,17 @@ export class Turn {
       if (before?.ended?.ok) this.parts.set(key, before);
       else this.parts.set(same, this.part(key, () => new ToolCall(this.context)));
     }
-    this.part(key, () => new ToolCall(this.context)).take(event);
+    const part = this.part(key, () => new ToolCall(this.context));
+    part.take(event);
+    const { run } = part.progress;
+    if (!run || this.runs.get(run) === part) return;
+    this.runs.get(run)?.progress.giveWay();
+    this.runs.set(run, part);
+  }
+
+  /** The call that a job event is about: it works itself, or its result told of that run. */
+  watched({ id, run }) {
+    return this.parts.get(`tool ${id}`) || this.runs.get(run) || this.runs.get(id);
   }
 
   approval(event) {

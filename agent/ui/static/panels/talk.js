@@ -16,9 +16,10 @@ export class Talk {
       event.preventDefault();
       this.send();
     });
+    this.url = h("input", { type: "url", hidden: true, placeholder: "http://localhost:8000/v1", "aria-label": "URL of a server of this model" });
     this.button = h("button.send", { title: "Send", onclick: () => (this.work ? this.work.abort() : this.send()) }, icon("send"), h("span.visually-hidden", {}, "Send"));
     this.empty = h("div.empty", {}, icon("talk", 28), h("p", {}, "No result to talk to yet."), h("p.note", {}, "When a run has succeeded, you can compare how it answers with its base model here."));
-    this.body = h("div.talk", {}, h("div.row", {}, h("h2", {}, "Talk"), this.select, h("button.quiet", { onclick: () => this.fresh() }, "Clear")), h("div.talk-sides", {}, Object.values(this.columns)), h("div.composer-row.talk-row", {}, this.field, this.button));
+    this.body = h("div.talk", {}, h("div.row", {}, h("h2", {}, "Talk"), this.select, h("button.quiet", { onclick: () => this.fresh() }, "Clear")), h("div.talk-sides", {}, Object.values(this.columns)), this.url, h("div.composer-row.talk-row", {}, this.field, this.button));
     this.element = h("div", {}, this.empty, this.body);
     this.fresh();
   }
@@ -71,12 +72,12 @@ export class Talk {
   async answer(side, text, signal) {
     const history = this.history[side];
     history.push({ role: "user", content: text });
-    const said = h("div.talk-said.live", { role: "group", "aria-label": `${SIDES[side]} answers` });
+    const said = h("div.talk-said.live", { role: "group", tabindex: 0, "aria-label": `${SIDES[side]} answers` });
     this.columns[side].append(h("div.talk-asked", {}, text), said);
     said.scrollIntoView({ block: "nearest" });
     let whole = "";
     try {
-      await lines("talk", { run: this.select.value, side, messages: history }, (line) => {
+      await lines("talk", { run: this.select.value, side, messages: history, url: this.url.value.trim() || undefined }, (line) => {
         if (line.error) throw new Error(line.error);
         if (line.kind === "think") return void (said.dataset.thinks = "");
         whole += line.text || "";
@@ -84,6 +85,8 @@ export class Talk {
       }, signal);
       if (!whole) said.append(h("span.faint", {}, "(nothing)"));
     } catch (problem) {
+      // too large for this machine: a server of it may be named
+      if (problem.status === 409) this.url.hidden = false;
       if (!signal.aborted) said.append(h("p.error-text", {}, problem.message));
     }
     said.classList.remove("live");

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["torch==2.13.0", "triton==3.9.0", "kernels==0.17.2"]
+# dependencies = ["torch==2.13.0", "triton==3.7.1", "kernels==0.17.2"]
 # ///
 """State 3, compile: the CPU build, CUDA for every architecture this nvcc knows, Triton for the target.
 

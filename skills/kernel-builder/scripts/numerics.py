@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["torch==2.13.0", "triton==3.9.0", "kernels==0.17.2"]
+# dependencies = ["torch==2.13.0", "triton==3.7.1", "kernels==0.17.2"]
 # ///
 """State 4, numerics: is the kernel right? One float64 oracle and one case table for every device there is.
 

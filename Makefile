@@ -20,10 +20,11 @@ demo: $(READY) ## fine-tune a tiny model, from sentence to verdict, without a la
 	@$(PY) -m agent run "fine-tune build/demo/tiny-qwen3 on build/demo/phrases.jsonl $(WISH)" \
 		--model recipes --sandbox embedded --yes
 
-# Many tests look at the clock: one that fails on a machine that was busy gets a second try, alone with its like.
+# Most tests wait more than they count, so two files run at once. Many look at the clock: one that fails on a machine that
+# was busy gets a second try, by itself.
 test: $(READY) ## the fast tests
 	@bash scripts/browser.sh
-	@$(PY) -m pytest -m "not slow" || \
+	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile || \
 		{ echo "== once more, only what failed"; $(PY) -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
 
 test-all: $(READY) ## all tests

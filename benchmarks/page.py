@@ -339,9 +339,10 @@ def start() -> list[Row]:
     with page("--model", "recipes") as server:
         httpx.get(server.url, trust_env=False).raise_for_status()
         seconds = time.perf_counter() - begun
+        cpu = server.cpu()
         torch = "libtorch" in server.libraries()
         memory = Path(f"/proc/{server.process.pid}/status").read_text().split("VmRSS:")[1].split()[0]
-    note = f"{int(memory) / 1024:.0f} MB resident; in a browser: see the rows there"
+    note = f"{cpu:.1f} s of processor, {int(memory) / 1024:.0f} MB resident"
     return [
         Row("cold start of `ui` to the page's answer", seconds, "s", 10, note=f"told; {note}"),
         Row("torch in the server", float(torch), "", 0),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,12 +84,18 @@ def over(frame: dict[str, Any]) -> bool:
     return any(one["type"] == "state" and one["data"]["state"] in ENDS for one in frame.get("events", []))
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def serving(home: Path, door: Door | None = None, rules: Rules | None = None, **settings: Any) -> Iterator[Page]:
     made = load_settings(home=str(home), **{"sandbox": "embedded", "model": "recipes", **settings})
     with Store.open(made.home) as store:
         server = Server.build(made, store, door or Local())
-        demo = launch(server, rules or Rules(), "127.0.0.1", None)
+        demo = launch(server, rules or Rules(), "127.0.0.1", free_port())
         try:
             yield Page(server, demo.local_url.rstrip("/"))
         finally:

@@ -16,8 +16,7 @@ from tests.agent.scripted_server import ScriptedServer, code
 from tests.agent.talking import until
 
 from .conftest import Serve
-from .serving import ENDS
-from .test_space import free_port
+from .serving import ENDS, free_port
 
 SLOW = code("import time\nkept = 41\nprint('begun', flush=True)\ntime.sleep(600)")
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tests.agent.talking import until
 from tests.conftest import ROOT
 
 from .oidc import SECRET, Oidc
+from .serving import free_port
 
 
 @dataclass
@@ -47,12 +47,6 @@ class Space:
         assert "HttpOnly" in cookie and "Secure" in cookie and "samesite=none" in cookie.lower()
         browser.headers["cookie"] = cookie.partition(";")[0]
         return browser
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

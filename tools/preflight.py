@@ -73,7 +73,7 @@ def in_jail(folder: Path, foreign: str) -> None:
     if jail is None:
         raise ToolError(f"It is not rehearsed on the host itself, because {foreign}, and there is no sandbox here.")
     lent = jailed.lent(folder)
-    command, env = [sys.executable, str(PROGRAM), str(folder)], jailed.environment(folder, lent)
+    command, env = [sys.executable, str(PROGRAM), str(folder)], jailed.environment(folder)
     ended = jail.run(folder, command, timeout=SECONDS, env=env, reads=lent)
     if ended.end != "exited" or ended.exit_code not in (0, 1):
         raise ToolError(f"The preflight could not run ({ended.end}): {ended.output.strip()[-500:]}")

@@ -1,5 +1,6 @@
 """Scripts that nobody has vouched for are rehearsed and trained in a sandbox, and nowhere else."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from tests.training.making import as_if_good, plan_for, rows_for, until, write_r
 from tests.training.small_run import small_run
 from tools import runs
 from tools.context import Context, ToolError, inside
+from tools.jobs.jailed import lent
 from tools.jobs.trust import distrust
 from tools.preflight import passed, preflight
 from tools.running import record
@@ -70,6 +72,22 @@ def test_without_a_sandbox_it_is_not_run_at_all(here: Context) -> None:
         as_if_good(here.home / "runs" / "nowhere")
         with pytest.raises(ToolError, match="not run on the host"):
             runs.start_run("nowhere")
+
+
+@pytest.mark.parametrize("place", ["sessions.db", "sandbox/server.json", ".", "..", "runs/x/.ssh/key", "/"])
+def test_a_plan_cannot_have_private_places_shown_to_its_script(place: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for name in ("sessions.db", "sandbox/server.json", "runs/x/.ssh/key", "runs/x/data.jsonl"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("private")
+    folder = small_run(home, "one", dataset={"id": str(home / "runs/x/data.jsonl")})
+    with inside(Context(home, folder=tmp_path)):
+        assert home / "runs/x/data.jsonl" in lent(folder)
+        plan = json.loads((folder / "plan.json").read_text())
+        plan["dataset"]["id"] = str(home / place)
+        (folder / "plan.json").write_text(json.dumps(plan))
+        with pytest.raises(ToolError, match="is not shown to a script"):
+            lent(folder)
 
 
 @pytest.mark.slow

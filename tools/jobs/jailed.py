@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from tools.context import ToolError, here
+from tools.data.source import hidden
 from tools.jobs.trust import JAILED
 from tools.training import KITS
 
@@ -20,14 +21,41 @@ def mark(folder: Path) -> None:
 
 
 def lent(folder: Path) -> list[Path]:
-    """The skill's programs, the plan's local model and data, and of the folder itself what is ours."""
+    """The skill's programs, the plan's local models and data, and of the folder itself what is ours."""
     mark(folder)
+    models, data = named(folder)
+    ours = [KITS, (folder / JAILED).parent, *(folder / name for name in OURS)]
+    asked = [cached(name) or at(name) for name in models] + ([at(data)] if data else [])
+    here().fence([name for name in (*models, data) if at(name).exists()])
+    return [*filter(Path.exists, ours), *(lendable(path) for path in asked if path.exists())]
+
+
+def lendable(path: Path) -> Path:
+    """A plan may name any path. Hidden places, and folders that hold a whole home or ours, are no data and no model."""
+    real, home = path.resolve(), here().home.resolve()
+    own = real.is_relative_to(home) and (len(real.relative_to(home).parts) < 2 or real.is_relative_to(home / "sandbox"))
+    if own or hidden(real) or home.is_relative_to(real) or Path.home().is_relative_to(real):
+        raise ToolError(
+            f"{path} is not shown to a script in the sandbox. Copy the data or model to a folder of its own."
+        )
+    return path
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Where lent models of the Hub are found. They are not fetched anew: this host's token stays here."""
+    models, data = named(folder)
+    kept = [path for path in map(cached, models) if path]
+    if not kept:
+        return {}
+    return {"HF_HUB_CACHE": str(kept[0].parent)} | ({"HF_HUB_OFFLINE": "1"} if data and at(data).exists() else {})
+
+
+def named(folder: Path) -> tuple[list[str], str]:
+    """The plan's models and its dataset."""
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    model, data = plan.get("model") or {}, plan.get("dataset") or {}
-    found = [KITS, (folder / JAILED).parent, *(folder / name for name in OURS)]
-    found += [cached(name) or at(name) for name in (model.get("id"), model.get("teacher")) if name]
-    found += [at(data["id"])] if data.get("id") else []
-    return [path for path in found if path.exists()]
+    model = plan.get("model") or {}
+    models = [name for name in (model.get("id"), model.get("teacher")) if name]
+    return models, (plan.get("dataset") or {}).get("id") or ""
 
 
 def at(name: str) -> Path:
@@ -40,17 +68,3 @@ def cached(name: str) -> Path | None:
 
     path = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     return path if "/" in name and path.is_dir() and not at(name).exists() else None
-
-
-def environment(folder: Path, paths: list[Path]) -> dict[str, str]:
-    """Where the lent copy of a Hub model is found. It is not fetched anew: this host's token stays here."""
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    names = [name for name in ((plan.get("model") or {}).get("id"), (plan.get("model") or {}).get("teacher")) if name]
-    kept = [cached(name) for name in names]
-    if not any(kept):
-        return {}
-    if not all(path in paths for path in kept if path):
-        raise ToolError("A model of the Hub's cache could not be lent.")
-    told = {"HF_HUB_CACHE": str(next(path for path in kept if path).parent)}
-    local = at((plan.get("dataset") or {}).get("id") or "").exists()
-    return told | ({"HF_HUB_OFFLINE": "1"} if local else {})

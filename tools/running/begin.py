@@ -89,7 +89,7 @@ def in_jail(spec: JobSpec) -> JobSpec:
     if not (folder / "job.json").exists():
         record.write(folder / "job.json", {})  # so that it can be kept from the script
     lent = jailed.lent(folder)
-    job = jail.detached(folder, spec.command, env=spec.env | jailed.environment(folder, lent), reads=lent)
+    job = jail.detached(folder, spec.command, env=spec.env | jailed.environment(folder), reads=lent)
     return replace(spec, command=job.command, env=job.env, secrets=job.secrets, lost_code=jailed.LOST)
 
 

@@ -1,7 +1,9 @@
 """Did training make the model better? A verdict computed from eval.json: the same held-out rows before and after.
 
-The difference is taken row by row, its 95 % confidence interval by bootstrap over the rows with a fixed seed. A verdict
-speaks of these rows only: how far they stand for others, no number here can tell.
+The difference is taken row by row. Its 95 % confidence interval is the wider of the bootstrap's over the rows and the
+paired t's, for each alone is too narrow where rows are few or skewed. A change counts as real if the interval leaves
+out 0 and a sign-flip test (over answers right or wrong: McNemar's) gives it less than one chance in twenty. Seeds are
+fixed. A verdict speaks of these rows only: how far they stand for others, no number here can tell.
 """
 
 import math
@@ -15,6 +17,7 @@ LEAST_ROWS = 10  # fewer held-out rows are no evidence, whatever they say
 WORTH_RATE = 0.02  # of a value between 0 and 1, like accuracy: the least mean gain that is a win
 WORTH_SHARE = 0.02  # of any other value, like a loss: the least gain as a share of the value before
 RESAMPLES, SEED, CONFIDENCE = 5000, 0, 0.95
+NORMAL = 1.959964  # quantile of the normal distribution for that confidence
 LOWER_IS_BETTER = ("loss", "perplexity", "error", "distance")
 
 
@@ -29,23 +32,29 @@ class Change:
     gain: float
     low: float
     high: float
+    p: float  # how often so large a change comes by chance, if training changed nothing
     worth: bool  # large enough to be called a win
     higher_is_better: bool
 
     @property
     def better(self) -> bool:
-        return self.low > 0
+        return self.low > 0 and self.p < 1 - CONFIDENCE
 
     @property
     def worse(self) -> bool:
-        return self.high < 0
+        return self.high < 0 and self.p < 1 - CONFIDENCE
 
     def told(self) -> str:
         arrow = "higher" if self.higher_is_better else "lower"
         return (
             f"{self.name} ({arrow} is better) {self.before:.4g} → {self.after:.4g} on {self.rows} rows; "
-            f"gain {self.gain:+.4g}, 95 % between {self.low:+.4g} and {self.high:+.4g}"
+            f"gain {self.gain:+.4g}, 95 % between {self.low:+.4g} and {self.high:+.4g}, p = {self.p:.2g}"
         )
+
+    def doubt(self) -> str:
+        if self.low > 0 or self.high < 0:
+            return f"too few rows changed to rule out chance (p = {self.p:.2g})"
+        return "the interval holds 0"
 
 
 def verdict(folder: Path) -> dict[str, Any]:
@@ -82,19 +91,37 @@ def change(name: str, pairs: list[tuple[float, float]], rising: bool) -> Change:
 
     old, new = numpy.array(pairs, dtype=float).T
     gains = (new - old) if rising else (old - new)
-    random = numpy.random.default_rng(SEED)
-    size = max(1, 2_000_000 // len(gains))  # resamples at a time, so that memory stays small
-    means = [
-        gains[random.integers(0, len(gains), (min(size, RESAMPLES - begin), len(gains)))].mean(axis=1)
-        for begin in range(0, RESAMPLES, size)
-    ]
-    low, high = numpy.quantile(numpy.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high, p = doubt(gains)
     rate = bool(((old >= 0) & (old <= 1) & (new >= 0) & (new <= 1)).all()) and rising
     least = WORTH_RATE if rate else WORTH_SHARE * abs(float(old.mean()))
     gain = float(gains.mean())
-    return Change(
-        name, len(pairs), float(old.mean()), float(new.mean()), gain, float(low), float(high), gain >= least, rising
-    )
+    return Change(name, len(pairs), float(old.mean()), float(new.mean()), gain, low, high, p, gain >= least, rising)
+
+
+def doubt(gains: Any) -> tuple[float, float, float]:
+    """The ends of the mean's 95 % interval, and the p of the sign-flip test."""
+    import numpy
+
+    random = numpy.random.default_rng(SEED)
+    rows, mean = len(gains), float(gains.mean())
+    size = max(1, 2_000_000 // rows)  # resamples at a time, so that memory stays small
+    drawn, flipped = [], []
+    for begin in range(0, RESAMPLES, size):
+        shape = (min(size, RESAMPLES - begin), rows)
+        drawn.append(gains[random.integers(0, rows, shape)].mean(axis=1))
+        flipped.append((gains * random.choice((-1.0, 1.0), shape)).mean(axis=1))
+    low, high = numpy.quantile(numpy.concatenate(drawn), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    as_far = numpy.abs(numpy.concatenate(flipped)) >= abs(mean) * (1 - 1e-9)
+    p = (1 + int(as_far.sum())) / (1 + RESAMPLES)
+    half = student(rows - 1) * float(gains.std(ddof=1)) / math.sqrt(rows) if rows > 1 else math.inf
+    return min(float(low), mean - half), max(float(high), mean + half), p
+
+
+def student(freedom: int) -> float:
+    """Student's t at that confidence, by its expansion around the normal's; within 0.2 % from 9 degrees on."""
+    z = NORMAL
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
 
 
 def judge(changes: list[Change], own: str) -> tuple[str, str]:
@@ -114,7 +141,7 @@ def judge(changes: list[Change], own: str) -> tuple[str, str]:
         return "WIN", f"{main.told()}.{but}"
     if main.better:
         return "MARGINAL", f"{main.told()}: surely better, but by little."
-    unclear = f"{main.told()}: the interval holds 0"
+    unclear = f"{main.told()}: {main.doubt()}"
     if worse := next((one for one in others if one.worse), None):
         return "REGRESSION", f"{unclear}, and {worse.told()}."
     if better := next((one for one in others if one.better and one.worth), None):

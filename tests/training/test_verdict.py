@@ -90,6 +90,48 @@ def test_the_interval_is_the_same_every_time_and_narrows_with_the_rows() -> None
     assert many.low == pytest.approx(mean - 1.96 * error, abs=error / 5)  # the known formula agrees
 
 
+@pytest.mark.parametrize(("better", "worse", "word"), [(4, 0, "NO EVIDENCE"), (5, 0, "NO EVIDENCE"), (6, 0, "WIN")])
+@pytest.mark.parametrize("rows", [10, 200])
+def test_answers_that_turned_right_must_be_more_than_chance_makes(
+    tmp_path: Path, better: int, worse: int, word: str, rows: int
+) -> None:
+    """McNemar's exact test by hand: 4 of 4 changes in one direction have p = 1/8, 5 have 1/16, 6 have 1/32."""
+    after = [1.0] * better + [0.0] * (rows - better)
+    told = judged(tmp_path, {"exact_match": [0.0] * rows}, {"exact_match": after})
+    assert told["verdict"] == word
+    assert told["changes"][0]["p"] == pytest.approx(2 / 2**better, rel=0.25)
+
+
+def test_known_data_give_the_known_interval_and_p() -> None:
+    """Student's sleep data, paired: mean 1.58, 95 % from 0.700 to 2.460, p of the sign-flip test 2 in 2^9."""
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    found = change("hours", list(zip(first, second, strict=True)), True)
+    assert found.gain == pytest.approx(1.58)
+    assert (found.low, found.high) == (pytest.approx(0.700, abs=0.01), pytest.approx(2.460, abs=0.01))
+    assert found.p == pytest.approx(2 / 2**9, abs=0.003) and found.better
+
+
+@pytest.mark.parametrize("rows", [10, 15, 40])
+@pytest.mark.parametrize("kind", ["normal", "skewed"])
+def test_the_interval_holds_the_truth_about_nineteen_times_in_twenty(rows: int, kind: str) -> None:
+    draw, held = random.Random(rows), 0
+    for _ in range(150):
+        gains = [draw.gauss(1, 2) if kind == "normal" else draw.expovariate(1) for _ in range(rows)]
+        found = change("score", [(0.0, one) for one in gains], True)
+        held += found.low <= 1 <= found.high
+    assert held >= (138 if kind == "normal" else 129)  # the bootstrap alone: 131 and 125 of 10 rows
+
+
+def test_small_samples_of_noise_seldom_win(tmp_path: Path) -> None:
+    draw, words = random.Random(5), []
+    for _ in range(150):
+        rows = [(float(draw.random() < 0.3), float(draw.random() < 0.3)) for _ in range(12)]
+        before, after = zip(*rows, strict=True)
+        words.append(judged(tmp_path, {"exact_match": list(before)}, {"exact_match": list(after)})["verdict"])
+    assert words.count("WIN") + words.count("REGRESSION") <= 9
+
+
 def test_samples_stand_side_by_side_those_that_moved_first(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{n}", "reference": f"r{n}"} for n in range(12)]
     before = {"exact_match": [0.0] * 12, "answers": ["x"] * 11 + [None]}

@@ -28,9 +28,14 @@ RATES = {
 }
 STEP_ROWS = {"dpo": 32, "kto": 32, "reward": 32, "embeddings": 64, "object-detection": 16, "vision-sft": 16}
 STEP_ROWS |= {"sequence-classification": 32, "token-classification": 32, "image-classification": 32, "vision-dpo": 16}
-METRICS = {"sequence-classification": "accuracy", "token-classification": "f1", "image-classification": "accuracy"}
-METRICS |= {"object-detection": "recall", "embeddings": "recall_at_10", "dpo": "preference_accuracy"}
-METRICS |= {"vision-dpo": "preference_accuracy", "kto": "preference_accuracy", "reward": "preference_accuracy"}
+# what the method's script measures before and after; sft's takes exact match instead where answers are short
+METRICS = {
+    "sequence-classification": "accuracy",
+    "token-classification": "accuracy",
+    "image-classification": "accuracy",
+}
+METRICS |= {"object-detection": "recall", "embeddings": "recall_at_1", "dpo": "preference_accuracy"}
+METRICS |= {"vision-dpo": "preference_accuracy", "kto": "signed_log_probability", "reward": "accuracy"}
 METRICS |= {"grpo": "reward", "rloo": "reward"}
 LENGTHS = (128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536, 131072)
 TINY = 100e6

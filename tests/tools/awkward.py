@@ -93,11 +93,14 @@ def chat_under_an_unusual_name(folder: Path) -> Path:
     return jsonl(folder, [{"the_talk": row["messages"]} for row in chats()])
 
 
-@case("vision_sft", "needs mapping", form="vision chat", columns=("image", "messages"))
+@case("vision_sft", "needs mapping", form="vision chat", columns=("images", "messages"))
 def turns_with_image_paths(folder: Path) -> Path:
     turn = ({"from": "human"}, {"from": "gpt"})
     rows = [{"conversations": [t | {"value": v} for t, v in zip(turn, one, strict=True)]} for one in sums()]
-    return jsonl(folder, [row | {"image": f"pictures/{n}.jpg"} for n, row in enumerate(rows)])
+    (folder / "pictures").mkdir()
+    for n in range(60):
+        (folder / "pictures" / f"{n}.png").write_bytes(picture(n))
+    return jsonl(folder, [row | {"image": f"pictures/{n}.png"} for n, row in enumerate(rows)])
 
 
 @case("grpo", "needs mapping", form="prompt and completion", columns=("prompt", "answer"))
@@ -357,7 +360,7 @@ def images_in_folders(folder: Path) -> Path:
     return folder
 
 
-@case("vision_sft", "needs mapping", form="vision question and answer", columns=("image", "prompt", "completion"))
+@case("vision_sft", "needs mapping", form="vision question and answer", columns=("images", "prompt", "completion"))
 def arrow_with_images(folder: Path) -> Path:
     import pyarrow as pa
 

@@ -25,6 +25,8 @@ def prepare_first(source: Source, problems: list[dict[str, Any]], schema: dict[s
         return "not every row has all columns"
     if forms and forms[0].details.get("arguments") == "object":
         return "the arguments of its tool calls have no common columns"
+    if forms and "image" in forms[0].kinds and not images_marked(source):
+        return "a script would not see its images as images"
     if local_path(source.name) is None:
         named = source.name.count("/") > 1 or "://" in source.name
         return "a part of a repository is named" if named else ""
@@ -40,6 +42,16 @@ def prepare_first(source: Source, problems: list[dict[str, Any]], schema: dict[s
     if len(source.splits) > 1 and any(file.split not in file.name.split(".")[0] for file in source.files):
         return "its splits are not told by the names of the files"
     return ""
+
+
+def images_marked(source: Source) -> bool:
+    """Whether every file says which of its columns are images, as `datasets` writes it."""
+    import pyarrow.parquet as pq
+
+    files = [file for file in source.files if file.format == "parquet"]
+    return len(files) == len(source.files) and all(
+        b'"Image"' in (pq.read_schema(file.path).metadata or {}).get(b"huggingface", b"") for file in files
+    )
 
 
 def told_next(path: str, method: str | None, verdicts: list[Verdict], why: str) -> str:

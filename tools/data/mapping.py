@@ -284,16 +284,19 @@ def image_classification(w: Writer, labels: list[Any] | None = None) -> str | No
     return w.program([f'return [{{"image": {w.column("image")}, "label": {label}}}]'], constants)
 
 
+def pictures(w: Writer) -> str:
+    """The images of a row as a list, which is what the trainers of vision models take."""
+    many = w.kind("image") in ("images", "image paths")
+    return w.column("image") if many else f"[{w.column('image')}]"
+
+
 def vision_sft(w: Writer) -> str | None:
     if w.form.name not in VISION:
         return None
-    many = w.kind("image") in ("images", "image paths")
-    usual = w.name("image") in ("image", "images") and (w.name("image") == "images") == many
-    key = w.name("image") if usual else "images"
-    image = w.column("image") if many or usual else f"[{w.column('image')}]"
     if w.form.name == "vision chat":
-        return w.program([*w.messages(), f'return [{{{key!r}: {image}, "messages": messages}}]'])
-    return w.program([f'return [{{{key!r}: {image}, "prompt": {w.asked()}, "completion": {w.said("completion")}}}]'])
+        return w.program([*w.messages(), f'return [{{"images": {pictures(w)}, "messages": messages}}]'])
+    said = f'"prompt": {w.asked()}, "completion": {w.said("completion")}'
+    return w.program([f'return [{{"images": {pictures(w)}, {said}}}]'])
 
 
 def object_detection(w: Writer) -> str | None:
@@ -312,10 +315,8 @@ def object_detection(w: Writer) -> str | None:
 def vision_dpo(w: Writer) -> str | None:
     if w.form.name != "vision preference" or not w.name("prompt"):
         return None
-    many = w.kind("image") in ("images", "image paths")
-    images = w.column("image") if many else f"[{w.column('image')}]"
     answers = f'"chosen": {w.said("chosen")}, "rejected": {w.said("rejected")}'
-    return w.program([f'return [{{"images": {images}, "prompt": {w.asked()}, {answers}}}]'])
+    return w.program([f'return [{{"images": {pictures(w)}, "prompt": {w.asked()}, {answers}}}]'])
 
 
 PROGRAMS: dict[str, Callable[..., str | None]] = {

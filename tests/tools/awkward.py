@@ -216,7 +216,7 @@ def uneven_labels(folder: Path) -> Path:
     return jsonl(folder, [{"text": q, "label": int(n < 2)} for n, (q, _) in enumerate(sums())])
 
 
-@case("token_classification", "needs mapping", form="tokens and tags", columns=("tokens", "ner_tags"))
+@case("token_classification", "needs mapping", form="tokens and tags", columns=("tokens", "tags"))
 def tags_by_name(folder: Path) -> Path:
     return jsonl(folder, [{"tokens": q.split(), "ner_tags": ["O"] * (len(q.split()) - 1) + ["B"]} for q, _ in sums()])
 
@@ -351,7 +351,7 @@ def picture(n: int) -> bytes:
     return out.getvalue()
 
 
-@case("image_classification", "needs mapping", form="image and label", columns=("image", "label"))
+@case("image_classification", "ready", form="image and label", columns=("image", "label"))
 def images_in_folders(folder: Path) -> Path:
     for n in range(60):
         path = folder / ("cat", "dog")[n % 2] / f"{n:02}.png"

@@ -117,12 +117,12 @@ def test_rows_that_ask_the_same_stay_on_one_side(tmp_path: Path) -> None:
     assert asked[1] and not asked[0] & asked[1]
 
 
-def test_labels_are_numbered_over_all_rows_and_balanced(tmp_path: Path) -> None:
+def test_labels_keep_their_names_and_are_balanced(tmp_path: Path) -> None:
     rows = [{"text": story(n), "label": "rare" if n == 599 or n == 300 else "usual"} for n in range(600)]
     made = prepared(jsonl(tmp_path, rows), {"do": "balance", "most": 5})
     assert made["labels"] == ["rare", "usual"]
     labels = [row["label"] for row in rows_of(made)]
-    assert (labels.count(0), labels.count(1)) == (2, 10)
+    assert (labels.count("rare"), labels.count("usual")) == (2, 10)
 
 
 def test_half_characters_are_mended(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_images_stay_images(tmp_path: Path) -> None:
     files = {"train": f"{made['folder']}/train.parquet"}
     data = load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))["train"]
     assert data[0]["image"].size == (8, 8)
-    assert {row["label"] for row in rows_of(made)} == {0, 1}
+    assert {row["label"] for row in rows_of(made)} == {"cat", "dog"}
 
 
 def test_images_named_by_paths_are_taken_in_from_the_data_s_own_folder_only(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_images_named_by_paths_are_taken_in_from_the_data_s_own_folder_only(tmp_
     rows = [{"image": name, "question": f"What is {n}?", "answer": "A square."} for n, name in enumerate(names)]
     made = prepared(jsonl(folder, rows), {"do": "drop_broken"})
     assert made["method"] == "vision_sft"
-    assert [row["image"]["bytes"] for row in rows_of(made)] == [picture(n) for n in range(3)]
+    assert [row["images"][0]["bytes"] for row in rows_of(made)] == [picture(n) for n in range(3)]
     assert made["dropped"] == {"drop_broken": 2}
 
 

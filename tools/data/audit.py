@@ -41,7 +41,7 @@ def audit(path: str, method: str | None, tokenizer: str | None, max_length: int,
         found = problems.from_tally(tally, places)
         found += repeats(task, tally, places)
     labels = sorted_labels(tally.labels) if task.label else Counter()
-    verdicts = [methods.judge(one, forms, rows, list(labels) or None) for one in PROGRAMS]
+    verdicts = [methods.judge(one, forms, rows) for one in PROGRAMS]
     measured = lengths.measure(tally, tokens, max_length)
     schema = schema_of(tally)
     mixed = {name: list(facts["types"]) for name, facts in schema.items() if is_mixed(list(facts["types"]))}

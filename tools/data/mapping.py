@@ -1,6 +1,6 @@
 """From a form to what a method trains on, as the text of a small Python program with `to_rows(row)`.
 
-The program is written here from fixed pieces; of the data only column names and labels get into it, quoted. So it can
+The program is written here from fixed pieces; of the data only column names get into it, quoted. So it can
 be run on this machine, kept in a manifest, and edited by whoever wants more. One row gives none, one or several rows.
 """
 
@@ -226,34 +226,21 @@ def cpt(w: Writer) -> str | None:
     return None
 
 
-def label_value(w: Writer, role: str, one: str, labels: list[Any] | None) -> tuple[str, Lines]:
-    """A label as a number; names are numbered in their order."""
-    if w.kind(role) in ("int", "ints"):
-        return one, []
-    if w.kind(role) == "bool":
-        return f"int({one})", []
-    if labels is None:  # not all of them are known yet
-        return one, []
-    return f"LABELS[{one}]", [f"LABELS = { ({label: number for number, label in enumerate(labels)})!r}"]
-
-
-def classification(w: Writer, labels: list[Any] | None = None) -> str | None:
+def classification(w: Writer) -> str | None:
+    """Labels keep their names: the script numbers them, and its model knows them by name."""
     if w.form.name != "text and label":
         return None
-    label, constants = label_value(w, "label", w.column("label"), labels)
-    return w.program([f'return [{{"text": {w.value("text")}, "label": {label}}}]'], constants)
+    return w.program([f'return [{{"text": {w.value("text")}, "label": {label(w)}}}]'])
 
 
-def token_classification(w: Writer, labels: list[Any] | None = None) -> str | None:
+def label(w: Writer) -> str:
+    return f"int({w.column('label')})" if w.kind("label") == "bool" else w.column("label")
+
+
+def token_classification(w: Writer) -> str | None:
     if w.form.name != "tokens and tags":
         return None
-    if w.kind("tags") == "ints":
-        tags, constants = w.column("tags"), list[str]()
-    else:
-        one, constants = label_value(w, "tags", "tag", labels)
-        tags = f"[{one} for tag in {w.column('tags')}]" if constants else w.column("tags")
-    usual = w.name("tags") if w.name("tags") in ("ner_tags", "tags", "labels", "pos_tags") else "tags"
-    return w.program([f'return [{{"tokens": {w.column("tokens")}, {usual!r}: {tags}}}]'], constants)
+    return w.program([f'return [{{"tokens": {w.column("tokens")}, "tags": {w.column("tags")}}}]'])
 
 
 def embeddings(w: Writer) -> str | None:
@@ -277,11 +264,10 @@ def embeddings(w: Writer) -> str | None:
     return w.program([f"return [{{{rows.format(positive=positive)}}}{loops}]"])
 
 
-def image_classification(w: Writer, labels: list[Any] | None = None) -> str | None:
+def image_classification(w: Writer) -> str | None:
     if w.form.name != "image and label":
         return None
-    label, constants = label_value(w, "label", w.column("label"), labels)
-    return w.program([f'return [{{"image": {w.column("image")}, "label": {label}}}]'], constants)
+    return w.program([f'return [{{"image": {w.column("image")}, "label": {label(w)}}}]'])
 
 
 def pictures(w: Writer) -> str:
@@ -319,7 +305,7 @@ def vision_dpo(w: Writer) -> str | None:
     return w.program([f'return [{{"images": {pictures(w)}, "prompt": {w.asked()}, {answers}}}]'])
 
 
-PROGRAMS: dict[str, Callable[..., str | None]] = {
+PROGRAMS: dict[str, Callable[[Writer], str | None]] = {
     "sft": sft,
     "dpo": preference,
     "grpo": prompts,
@@ -338,10 +324,9 @@ PROGRAMS: dict[str, Callable[..., str | None]] = {
 LABELLED = {"classification", "token_classification", "image_classification"}
 
 
-def program(form: Form, method: str, labels: list[Any] | None = None) -> str | None:
+def program(form: Form, method: str) -> str | None:
     """The code, or None if this form does not hold what the method needs."""
-    writer = Writer(form)
-    return PROGRAMS[method](writer, labels) if method in LABELLED else PROGRAMS[method](writer)
+    return PROGRAMS[method](Writer(form))
 
 
 def compiled(code: str) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:

@@ -5,10 +5,9 @@ content is good enough to train on is no question of form and is not answered he
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from tools.context import ToolError
-from tools.data.mapping import LABELLED, PROGRAMS, compiled, group, program
+from tools.data.mapping import PROGRAMS, compiled, group, program
 from tools.data.shape import Form, Row
 
 NEEDS = {
@@ -92,11 +91,11 @@ def form_for(method: str, forms: list[Form]) -> Form | None:
     return max(fitting, key=lambda form: form.confidence * LESS.get((group(form), method), 1.0), default=None)
 
 
-def judge(method: str, forms: list[Form], rows: list[Row], labels: list[Any] | None = None) -> Verdict:
+def judge(method: str, forms: list[Form], rows: list[Row]) -> Verdict:
     form = form_for(method, forms)
     if form is None:
         return Verdict(method, "incompatible", why_not(method, forms, rows))
-    code = program(form, method, labels if method in LABELLED else None)
+    code = program(form, method)
     assert code
     confidence = round(form.confidence * LESS.get((group(form), method), 1.0), 2)
     columns = dict(form.columns)

@@ -49,7 +49,7 @@ def prepare(
         raise ToolError(f"{path} does not fit {chosen}: {methods.why_not(chosen, forms, rows)}")
     steps[0]["method"] = chosen
     labels = all_labels(source, form) if chosen in LABELLED and label_kind(form) in ("text", "texts") else None
-    code = program(form, chosen, labels)
+    code = program(form, chosen)
     assert code
     target = place_for(out, f"{name_of(path)}-{chosen}")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 The same code runs before and after training, independent of the trainer, so that the two can be compared.
 """
 
+import json
 import re
 
 import torch
@@ -17,10 +18,16 @@ def turns(row):
         last = max((i for i, one in enumerate(row["messages"]) if one["role"] == "assistant"), default=None)
         if last is None:
             raise Fault("labels", "A row has no assistant turn.", "Map its roles to user and assistant.")
-        return row["messages"][:last], [row["messages"][last]], row.get("tools")
+        return row["messages"][:last], [row["messages"][last]], tools_of(row)
     if "text" in row:
         return "", row["text"], None
-    return row["prompt"], row["completion"], row.get("tools")
+    return row["prompt"], row["completion"], tools_of(row)
+
+
+def tools_of(row):
+    """A row's tools, which may lie there as JSON text: a table cannot keep schemas of different shape otherwise."""
+    tools = row.get("tools")
+    return json.loads(tools) if isinstance(tools, str) and tools else tools
 
 
 def preference(row):

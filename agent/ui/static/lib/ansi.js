@@ -3,7 +3,6 @@
 import { h } from "./dom.js";
 
 const NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
-// eslint-disable-next-line no-control-regex
 const SEQUENCE = /\x1b\[([0-9;:?]{0,40})([@-~])|\x1b\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)|\x1b[@-Z\\-_=>()][0-9A-Z]?|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
 
 export class Ansi {

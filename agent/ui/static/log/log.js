@@ -33,7 +33,6 @@ export class Log extends HTMLElement {
     this.live = false;
     this.list.hidden = true; // nothing is laid out before the backlog is there
     this.spent = { tokens: 0, usd: 0, unknown: false };
-    this.state = "idle";
     this.model = null;
     set(this.list);
     set(this.spoken);
@@ -80,7 +79,6 @@ export class Log extends HTMLElement {
     if (type === "task" || !this.turn) this.begin(event);
     this.turn.take(event, this.live);
     if (type === "usage") this.used(data);
-    if (type === "state") this.stands(data);
     if (this.live) this.speak(type, data);
     return this.turn;
   }
@@ -108,10 +106,6 @@ export class Log extends HTMLElement {
     this.spent.tokens += read + written;
     if (usd === undefined || usd === null) this.spent.unknown = true;
     else this.spent.usd += usd;
-  }
-
-  stands(data) {
-    this.state = data.state;
   }
 
   speak(type, data) {

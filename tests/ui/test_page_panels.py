@@ -48,6 +48,7 @@ def two_runs(shared_home: Path, work_folder: Path) -> Iterator[tuple[str, str]]:
     yield names
     for name in names:
         kill(shared_home / "runs" / name)
+        shutil.rmtree(shared_home / "runs" / name)
 
 
 @pytest.mark.slow
@@ -152,7 +153,7 @@ def test_a_fine_tune_is_watched_from_the_sentence_to_the_report(serve: Serve, vi
     send(page, "fine-tune ./tiny-model on sums.jsonl for 2 epochs")
     page.get_by_role("button", name="Runs and artifacts").click()
     panel = page.get_by_role("complementary", name="Runs and artifacts")
-    panel.locator(".run-open").first.click(timeout=300_000)
+    panel.locator(".run-open", has_text="tiny-model").click(timeout=300_000)
     expect(panel.locator(".run-head .badge")).to_have_text("succeeded", timeout=600_000)
     expect(panel.get_by_role("img", name="Held-out loss")).to_be_visible()
     expect(page.locator(".turn-foot .end")).to_contain_text("Done", timeout=300_000)

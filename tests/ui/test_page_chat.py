@@ -47,6 +47,13 @@ def test_an_answer_is_nodes_with_safe_links(serve: Serve, visit: Visit) -> None:
     expect(page.locator(".thought-first")).to_have_text("Doing the next step.")
 
 
+def test_the_models_plan_stands_in_the_turn_with_what_is_done(serve: Serve, visit: Visit) -> None:
+    page = visit(serve([code("show_plan(['look', 'train', 'measure'], done=1)\nfinal_answer('planned')")]).url)
+    send(page, "plan it")
+    ended(page)
+    expect(page.locator(".plan li")).to_have_text(["look (done)", "train (now)", "measure (later)"])
+
+
 def test_stop_ends_a_cell_within_a_second_and_says_so(serve: Serve, visit: Visit) -> None:
     served = serve([code("import time\nprint('begun', flush=True)\ntime.sleep(60)")])
     page = visit(served.url)

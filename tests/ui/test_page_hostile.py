@@ -17,12 +17,14 @@ EVIL = (
     "[x](javascript:window.evil=1) ![x](https://evil.example/leak.png) [y](data:text/html,<script>1</script>)"
     '<div style="position:fixed;inset:0">'
 )
-CARD = {"tool": "buy", "risk": "paid", "what": EVIL, "where": EVIL, "price": EVIL, "arguments": {EVIL: EVIL}}
+CARD = {"tool": "buy", "risk": "paid", **dict.fromkeys(("what", "where", "price", "note"), EVIL)}
+CARD["arguments"] = {EVIL: EVIL}
 ASKED = {"id": "a1", "decision": "ask", "tool": EVIL, "risk": "paid", "what": EVIL, "where": EVIL, "reason": EVIL}
 TASK: tuple[str, dict[str, Any]] = ("task", {"text": "do it"})
 DONE: tuple[str, dict[str, Any]] = ("state", {"state": "succeeded"})
 EVERYWHERE: list[tuple[str, dict[str, Any]]] = [
     ("task", {"text": EVIL, "files": [EVIL]}),
+    ("state", {"state": "running", "detail": {"plan": {"steps": [EVIL, EVIL], "done": 1}}}),
     ("thought", {"text": EVIL, "step": 1}),
     ("code", {"text": EVIL, "step": 1, "language": EVIL}),
     ("output", {"text": EVIL, "step": 1, "stream": "stdout"}),

@@ -56,6 +56,7 @@ export class Approval {
     set(
       this.element,
       h("div.approval-head", {}, icon("shield", 18), h("h3", {}, card.what || data.what), h("span.badge", {}, RISKS[card.risk || data.risk] || card.risk)),
+      card.note && h("p.careful", {}, icon("warn", 16), h("span", {}, card.note)),
       h("dl.facts", {}, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
       script.element || this.ofRun(card.arguments?.run),
       others.length > 0 && h("details", {}, h("summary", {}, `${card.tool} with ${others.length} argument${others.length > 1 ? "s" : ""}`), h("dl.facts", {}, others.map(([name, value]) => [h("dt", {}, name), h("dd", {}, typeof value === "string" && value.includes("\n") ? codeBlock(value, "text") : h("code", {}, JSON.stringify(value)))]))),

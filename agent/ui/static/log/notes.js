@@ -61,6 +61,23 @@ export class Job {
   }
 }
 
+/** What the model means to do, and how far it is. */
+export class Plan {
+  constructor() {
+    this.steps = h("ol.plan-steps");
+    this.element = h("section.plan", { "aria-label": "Plan" }, this.steps);
+  }
+
+  take({ steps, done }) {
+    const marks = ["done", "now", "later"];
+    const rows = steps.map((step, at) => {
+      const mark = marks[at < done ? 0 : at === done ? 1 : 2];
+      return h(`li.${mark}`, {}, mark === "done" ? icon("check", 14) : h("span.dot", { "aria-hidden": "true" }), h("span", {}, oneLine(step, 200)), h("span.visually-hidden", {}, ` (${mark})`));
+    });
+    set(this.steps, rows);
+  }
+}
+
 export class Kept {
   constructor(context) {
     this.context = context;

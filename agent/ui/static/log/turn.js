@@ -7,7 +7,7 @@ import { clock, count, duration, money } from "../lib/format.js";
 import { Answer } from "./answer.js";
 import { Approval } from "./approval.js";
 import { Code, Output, Thought } from "./texts.js";
-import { ErrorNote, Job, Kept } from "./notes.js";
+import { ErrorNote, Job, Kept, Plan } from "./notes.js";
 import { ToolCall } from "./tool.js";
 
 const ENDS = { succeeded: "Done", failed: "Failed", cancelled: "Stopped", limit: "Limit reached", lost: "Interrupted" };
@@ -165,6 +165,7 @@ export class Turn {
   }
 
   stands(data, at, live) {
+    if (data.detail?.plan) this.part("plan", () => new Plan()).take(data.detail.plan);
     if (!(data.state in ENDS) || !this.task) return;
     for (const part of this.parts.values()) part.over?.(at, data.state);
     this.ended = data.state;

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent import toolbox
+
 from .conftest import Talking
 from .scripted_server import Fault, code
 from .talking import until
@@ -329,7 +331,10 @@ def test_the_system_prompt_is_the_same_in_every_step_of_a_turn(talk: Talking) ->
     until(lambda: talking.store.session(talking.session.id).state == "succeeded")
 
 
-def test_trainings_that_went_on_are_told_as_they_stand_after_a_resume_and_once(talk: Talking) -> None:
+def test_trainings_that_went_on_are_told_as_they_stand_after_a_resume_and_once(
+    talk: Talking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolbox, "MODULES", ["tests.agent.training_tools"])
     talking = talk([code("for name in 'abc': begin(f'run-{name}')"), code("end('run-c')"), "Ok.", "Ok.", "Ok."])
     talking.run()
     (talking.settings.home / "run-a").write_text("succeeded")

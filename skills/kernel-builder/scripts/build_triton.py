@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["torch==2.13.0", "triton==3.9.0"]
+# dependencies = ["torch==2.13.0", "triton==3.7.1"]
 # ///
 """The Triton sibling: its kernels compiled ahead of time for the target, which needs no card, and its package laid out.
 

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["torch==2.13.0", "triton==3.9.0"]
+# dependencies = ["torch==2.13.0", "triton==3.7.1"]
 # ///
 """The process that holds the kernel under test: it is told where tensors lie, calls the kernel, and says "done".
 

@@ -23,7 +23,6 @@ class Case:
     form: str = ""
     problems: dict[str, int] = field(default_factory=dict)  # id: count
     columns: tuple[str, ...] = ()  # of the mapped rows
-    prepare: bool = False  # it cannot be trained on as it lies
 
 
 CASES: dict[str, Case] = {}
@@ -378,7 +377,7 @@ def numbers_only(folder: Path) -> Path:
     return jsonl(folder, [{"a": n, "b": n / 2} for n in range(60)])
 
 
-@case("object_detection", "ready", form="image and boxes", columns=("image", "objects"), prepare=True)
+@case("object_detection", "ready", form="image and boxes", columns=("image", "objects"))
 def boxes_beside_images(folder: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq

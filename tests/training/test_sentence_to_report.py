@@ -62,6 +62,21 @@ def test_a_sentence_becomes_a_report_with_a_verdict(sandboxed: Path, tmp_path: P
     assert (Path(result["model"]) / "config.json").exists()
 
 
+def test_the_demo_ends_with_a_win_that_can_be_seen(sandboxed: Path, tmp_path: Path) -> None:  # noqa: F811
+    subprocess.run([sys.executable, ROOT / "examples" / "demo.py", tmp_path / "demo"], check=True, timeout=100)
+    wish = re.search(r"^demo: WISH = (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert wish
+    task = f"fine-tune demo/tiny-qwen3 on demo/phrases.jsonl {wish[1]}"
+    ended = agent(tmp_path, "run", task, "--model", "recipes", "--yes", "--offline")
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr
+    page = (tmp_path / "training_reports" / "tiny-qwen3-phrases-sft.md").read_text()
+    assert "VERDICT: **WIN**, exact_match" in page
+    text = r"\s+```text\n([^`]*)\n```\s+"
+    pattern = rf"\*\*reference\*\*{text}\*\*before\*\*{text}\*\*after\*\*{text}"
+    samples = re.findall(pattern, page)
+    assert samples and sum(wanted == said != before for wanted, before, said in samples) > len(samples) / 2
+
+
 def test_a_training_killed_with_everything_goes_on_from_its_checkpoint(home: Path, tmp_path: Path) -> None:
     from tests.training.making import plan_for
     from tools.context import Context, inside

@@ -84,6 +84,12 @@ def a_run(page: Page, view: str = "Curves") -> None:
     expect(page.locator(".chart").first if view == "Curves" else page.locator(".run-view > *").first).to_be_visible()
 
 
+def watching(page: Page) -> None:
+    beside(page)
+    page.locator(".run-open", has_text="running").click()
+    expect(page.locator(".chart").nth(1)).to_be_visible()
+
+
 def both_runs(page: Page) -> None:
     beside(page)
     for box in page.locator(".run-row input").all():
@@ -139,7 +145,7 @@ def tune(camera: Camera, served: Served, home: Path) -> dict[str, str]:
         if name == "first":
             expect(page.locator(".tool.live, .spark path").last).to_be_attached()
             expect(page.locator(".spark path").last).to_be_attached()
-            camera.take("running", page.url, lambda one: (beside(one), one.locator(".run-open").first.click()))
+            camera.take("running", page.url, watching)
         ended(page)
     page.context.close()
     expect.set_options(timeout=60_000)

@@ -158,5 +158,6 @@ def test_a_fine_tune_is_watched_from_the_sentence_to_the_report(serve: Serve, vi
     expect(panel.get_by_role("img", name="Held-out loss")).to_be_visible()
     expect(page.locator(".turn-foot .end")).to_contain_text("Done", timeout=300_000)
     expect(page.locator(".answer")).to_contain_text("VERDICT")
+    page.locator(".answer img").scroll_into_view_if_needed()
     expect(page.locator(".answer img")).to_have_js_property("complete", True)
     expect(page.locator(".tool", has_text="run_status")).to_have_count(1)

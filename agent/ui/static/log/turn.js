@@ -43,7 +43,7 @@ export class Turn {
     else if (type === "tool_call" || type === "tool_result") this.tool(event);
     else if (type === "approval") this.approval(event);
     else if (type === "job" && this.watched(data)) this.watched(data).far(data);
-    else if (type === "job") this.part(`job ${data.id}`, () => new Job(this.context)).take(data);
+    else if (type === "job") this.part(`job ${data.run || data.id}`, () => new Job(this.context)).take(data);
     else if (type === "artifact") this.part(`kept ${data.step ?? ""}`, () => new Kept(this.context)).take(event);
     else if (type === "error") this.failed(data);
   }
@@ -124,6 +124,7 @@ export class Turn {
     const { run } = part.progress;
     if (!run || this.runs.get(run) === part) return;
     this.runs.get(run)?.progress.giveWay();
+    this.parts.get(`job ${run}`)?.element.remove();
     this.runs.set(run, part);
   }
 

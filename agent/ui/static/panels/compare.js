@@ -7,7 +7,7 @@ import { envelope } from "../log/envelope.js";
 import { Curves } from "./curves.js";
 
 export function compared(runs, back) {
-  const curves = new Curves();
+  const curves = new Curves(runs);
   const table = h("div", {}, h("p.note", {}, "Comparing…"));
   const made = h("div.run", {}, h("div.row", {}, h("button.quiet", { onclick: back }, "‹ All runs")), h("h2", {}, `${runs.length} runs`), curves.element, table);
   for (const run of runs) get(`runs/${part(run)}/metrics`, { after: 0 }).then((told) => curves.add(run, told.series || {}), () => {});

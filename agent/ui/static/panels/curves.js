@@ -12,10 +12,11 @@ const NAMES = { loss: "Loss", eval_loss: "Held-out loss", learning_rate: "Learni
 const QUIET = /epoch|total_flos|runtime|samples_per|steps_per|num_tokens|global_step|^step$|entropy|mean_token|timestamp/i;
 
 export class Curves {
-  constructor() {
+  /** `runs` fixes their order and colours, whichever answers first. */
+  constructor(runs = []) {
     this.series = new Map(); // measure -> run -> points
     this.charts = new Map();
-    this.runs = [];
+    this.runs = [...runs];
     this.legend = h("ul.legend", { hidden: true });
     this.list = h("div.charts");
     this.note = h("p.note", {}, "Curves are drawn as soon as the first numbers come.");
@@ -31,6 +32,8 @@ export class Curves {
       const of = this.series.get(measure);
       of.set(run, thinned([...(of.get(run) || []), ...points.filter(([, value]) => typeof value === "number" && isFinite(value))]));
     }
+    const place = ([run]) => this.runs.indexOf(run);
+    for (const [measure, of] of this.series) this.series.set(measure, new Map([...of].sort((a, b) => place(a) - place(b))));
     this.draw();
   }
 

@@ -106,7 +106,7 @@ def test_a_sentence_names_op_card_and_model(task: str, op: str, target: str, mod
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_generated_code_reaches_nothing_outside_the_sandbox(home: Path) -> None:
-    """Python, C++ and CUDA of a kernel's author all run or are expanded; none may leave a mark on this machine."""
+    """What a kernel's author wrote runs when it is checked; it may leave no mark on this machine."""
     mark = home / "kernels" / "escaped"
     own = f"open({str(mark)!r}, 'w').write('python')\n"
     functions = own + (place.SKILL / "patterns" / "rms_norm" / "functions.py").read_text()
@@ -115,8 +115,8 @@ def test_generated_code_reaches_nothing_outside_the_sandbox(home: Path) -> None:
         kernels.new_kernel("rms_norm", "H100", sources={"functions.py": functions}, name="curious")
         kernels.build_kernel("curious")
         checked = kernels.check_kernel("curious")
-    assert not mark.exists() and not checked["passed"]
-    assert "No such file" in checked["note"] or "Permission" in checked["note"] or "Read-only" in checked["note"]
+    assert not mark.exists()
+    assert checked["states"]["numerics"] == "fail"  # nor may a kernel write beside its scratch within the jail
 
 
 @pytest.mark.slow

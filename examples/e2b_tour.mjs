@@ -39,6 +39,7 @@ plt.plot([1, 2, 3], [1, 4, 9], label="squares"); plt.title("growth"); plt.xlabel
 
 async function frame(sandbox) {
   const ran = await sandbox.runCode("import pandas as pd; pd.DataFrame({'model': ['a', 'b'], 'loss': [0.5, 0.25]})")
+  assert.equal(ran.error, undefined)
   const table = ran.results[0]
   assert.match(table.html, /<table/)
   assert.deepEqual(table.data, { model: ['a', 'b'], loss: [0.5, 0.25] })

@@ -45,7 +45,8 @@ def proven(ready: Path) -> Path:
 
 
 def settings(hub: KernelHub, tmp_path: Path) -> dict[str, str]:
-    return {"HF_ENDPOINT": hub.url, "HF_TOKEN": GOOD, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+    told = {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "0"}  # without it kernels 0.17 sends an empty header
+    return {"HF_ENDPOINT": hub.url, "HF_TOKEN": GOOD, "HF_HOME": str(tmp_path / "hf"), **told}
 
 
 def test_a_rehearsal_uploads_card_builds_and_benchmarks_and_the_kernel_loads_from_there(

@@ -142,11 +142,15 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 90vh; margin: 0; }}
+body {{ font: 1rem/1.5 Inter, system-ui, sans-serif; display: grid; place-items: center; min-height: 90vh; margin: 0;
+  background: light-dark(#f7f7f5, #131518); color: light-dark(#1d2126, #e7e9ec); }}
 main {{ width: min(22rem, 90vw); }} h1 {{ font-size: 1.4rem; }} form {{ display: grid; gap: .9rem; }}
 label {{ display: grid; gap: .25rem; }}
-input, button, .button {{ font: inherit; padding: .55rem .8rem; border-radius: .5rem; border: 1px solid #7a8088; }}
-button, .button {{ background: #24507f; color: #fff; border: 0; cursor: pointer; text-decoration: none;
+input, button, .button {{ font: inherit; padding: .55rem .8rem; border-radius: .5rem;
+  border: 1px solid light-dark(#8b9099, #5b636e); }}
+input {{ background: light-dark(#fff, #0e1012); }}
+button, .button {{ background: light-dark(#b5460f, #ff9357); color: light-dark(#fff, #1d1006); border: 0;
+  cursor: pointer; text-decoration: none;
   display: inline-block; }}
 [role=alert] {{ border-left: 3px solid #c33; padding-left: .7rem; }}
 </style></head><body><main><h1>Modelsmith</h1>{note}{inner}</main></body></html>

@@ -22,7 +22,7 @@ CHANGEABLE = {
     "offline": "Nothing leaves this machine",
     "max_usd": "Never spend more than this in a session, in dollars",
     "max_minutes": "End a turn after so many minutes",
-    "max_steps": "End a session after so many steps",
+    "max_steps": "End a turn after so many steps",
 }
 SECRETS = {"hf_token": "Hugging Face token", "e2b_api_key": "E2B key", "model_key": "key of the model server"}
 ALONE = ("offline",)  # of the whole machine: people of a shared server do not switch it

@@ -105,13 +105,13 @@ def test_a_setting_is_kept_and_secrets_are_only_told_of(serve: Serve, visit: Vis
     page = visit(served.url)
     page.get_by_role("button", name="Settings and health").click()
     drawer = page.get_by_role("dialog", name="Settings and health")
-    drawer.get_by_label("Max usd").fill("12.5")
-    drawer.get_by_label("Max usd").press("Enter")
+    drawer.get_by_label("Dollars a session").fill("12.5")
+    drawer.get_by_label("Dollars a session").press("Enter")
     expect(drawer).to_contain_text("Saved.")
     assert {"key": "max_usd", "value": 12.5} in [
         {"key": row["key"], "value": row.get("value")} for row in served.client.get("/x/settings").json()
     ]
-    expect(drawer.locator(".setting", has_text="Hf token").locator(".badge")).to_have_text("not set")
+    expect(drawer.locator(".setting", has_text="Hugging Face token").locator(".badge")).to_have_text("not set")
     drawer.get_by_role("tab", name="Skills").click()
     expect(drawer.get_by_role("switch", name="llm-trainer")).to_be_visible()
     page.keyboard.press("Escape")

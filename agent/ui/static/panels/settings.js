@@ -7,6 +7,15 @@ import { inline } from "../lib/inline.js";
 import { markdown } from "../lib/markdown.js";
 import { show } from "../lib/dialog.js";
 
+const NAMES = {
+  max_usd: "Dollars a session",
+  max_minutes: "Minutes a turn",
+  max_steps: "Steps a turn",
+  hf_token: "Hugging Face token",
+  e2b_api_key: "E2B key",
+  model_key: "Key of the model server",
+  upload_mb: "Largest upload in MB",
+};
 const TABS = { settings: "Settings", skills: "Skills", health: "Health" };
 
 class Settings extends HTMLElement {
@@ -46,7 +55,7 @@ class Settings extends HTMLElement {
   }
 
   field({ key, value, what, kind, changeable, set: isSet }) {
-    const label = (key || "").replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
+    const label = NAMES[key] || (key || "").replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
     const said = h("span.note", { role: "status" });
     const save = async (next) => {
       try {
@@ -61,7 +70,7 @@ class Settings extends HTMLElement {
     else if (!changeable) control = h("code", {}, value === null || value === undefined || value === "" ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
     else if (kind === "switch") control = toggle(label, value, save);
     else control = h("input", { type: kind === "number" ? "number" : "text", step: "any", min: 0, "aria-label": label, value: value ?? "", placeholder: kind === "number" ? "no limit" : "", onchange: (event) => save(event.target.type === "number" ? (event.target.value === "" ? null : Number(event.target.value)) : event.target.value || null) });
-    return h("div.setting", {}, h("div", {}, h("strong", {}, label), what && h("p.note", {}, what)), h("div.setting-control", {}, control, said));
+    return h("div.setting", {}, h("div", {}, h("strong", {}, label), what && what.toLowerCase() !== label.toLowerCase() && h("p.note", {}, what)), h("div.setting-control", {}, control, said));
   }
 
   async skills() {

@@ -31,6 +31,7 @@ __global__ void __launch_bounds__(threads_of(WARPS), 1024 / threads_of(WARPS)) l
       for (int i = 0; i < WIDTH; ++i) sum += to_float(kept[k].value[i]);
     }
   }
+#pragma unroll 1
   for (int p = lane + KEEP * LANES; p < packs; p += LANES) {
     const Pack<T, WIDTH> pack = load<T, WIDTH>(from + p * WIDTH);
 #pragma unroll
@@ -49,6 +50,7 @@ __global__ void __launch_bounds__(threads_of(WARPS), 1024 / threads_of(WARPS)) l
 #pragma unroll
   for (int k = 0; k < KEEP; ++k)
     if (lane + k * LANES < packs) spread(kept[k]);
+#pragma unroll 1
   for (int p = lane + KEEP * LANES; p < packs; p += LANES) spread(load<T, WIDTH>(from + p * WIDTH));
   const float scale = rsqrtf(block_sum<WARPS>(squares) / width + eps);
 

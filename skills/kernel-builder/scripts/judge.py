@@ -1,8 +1,9 @@
 """Right or wrong, by one rule for every device: no further from float64 than the model's own way of computing it is.
 
 Each element may differ from the float64 oracle by twice the reference's largest error in that row plus a few units in
-the last place. Over all cases of a half-precision dtype, not many more elements may differ from the rounded oracle than
-the reference has: a value rounded at another point, or summed in the short type, shows there and nowhere else.
+the last place; what is too small for a normal float32 may be 0, as fast arithmetic makes it. Over all cases of a
+half-precision dtype, not many more elements may differ from the rounded oracle than the reference has: a value rounded
+at another point, or summed in the short type, shows there and nowhere else.
 """
 
 import inspect
@@ -19,6 +20,7 @@ UNITS = {
     torch.float16: 1,
     torch.bfloat16: 1,
 }  # in the last place; a chain in float32 has a few roundings
+SUBNORMAL = torch.finfo(torch.float32).tiny
 SHARE = 0.01  # of elements may differ from the rounded oracle, or twice the reference's share
 
 
@@ -121,7 +123,7 @@ class Judge:
             return f"{wide[where].item()} at {list(where)} where {target[where].item()} belongs"
         off = torch.where(finite, (told - exact).abs(), 0.0).nan_to_num(0.0, posinf=0.0)
         row = off.amax(-1, keepdim=True) if off.dim() > 1 else off.max()
-        allowed = 2 * row + self.units(dtype) * units(torch.where(finite, large, 0.0), dtype)
+        allowed = SUBNORMAL + 2 * row + self.units(dtype) * units(torch.where(finite, large, 0.0), dtype)
         error = torch.where(finite & torch.isfinite(wide), (wide - exact).abs(), 0.0)
         ratio = error / allowed.clamp(min=1e-300)
         tally = self.tallies.setdefault(dtype, Tally())

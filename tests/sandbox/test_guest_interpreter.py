@@ -388,7 +388,7 @@ def test_contexts_are_made_listed_restarted_and_removed(guest, tmp_path):
     context = guest.sandbox.create_code_context(cwd=str(tmp_path))
     assert (context.language, context.cwd) == ("python", str(tmp_path))
     told = guest.run("import os, neighbour; f'{os.getcwd()} {neighbour.value}'", context=context).text
-    assert told == repr(f"{tmp_path} 11")
+    assert told == f"{tmp_path} 11"
     assert context.id in [each.id for each in guest.sandbox.list_code_contexts()]
     guest.sandbox.restart_code_context(context)
     assert guest.run("'os' in globals()", context=context).text == "False"

@@ -18,8 +18,8 @@ def inspect_dataset(
     estimated), languages guessed on the same sample; near duplicates are found by estimated similarity.
 
     Args:
-        path: A file or folder (jsonl, json, csv, tsv, parquet, arrow, txt; gz, zst, xz, bz2; images in folders), or a
-            dataset of the Hub: "owner/name", "owner/name/subset", "hf://datasets/owner/name@revision/folder".
+        path: A file or folder (jsonl, json, csv, tsv, parquet, arrow, txt; gz, zst, xz, bz2; images in folders; COCO's
+            json beside its pictures), or a dataset of the Hub: "owner/name", "owner/name/subset", "hf://datasets/owner/name@revision/folder".
         method: sft, dpo, grpo, kto, reward, distillation, cpt, classification, token_classification, embeddings,
             image_classification, object_detection, vision_sft or vision_dpo. Left out: the one the data is made for.
             Rows are checked against it.

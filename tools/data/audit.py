@@ -16,22 +16,21 @@ from tools.data import duplicates, language, lengths, methods, privacy, problems
 from tools.data.first import first_rows, repeated_columns
 from tools.data.following import prepare_first, told_next
 from tools.data.forms import recognise
-from tools.data.mapping import LABELLED, PROGRAMS, program
+from tools.data.mapping import LABELLED, PICTURES, PROGRAMS, program
 from tools.data.rows import texts_in
 from tools.data.scan import MOST_KINDS, Tally, Task
 from tools.data.shape import Form, Row
-from tools.data.source import Source, open_source
+from tools.data.source import Source, folder_of, open_source
 from tools.data.workers import scan_all
 
 SAMPLE, MOST_NEAR = 20_000, 20_000_000
 EXAMPLES, EXAMPLE = 2, 600
-PICTURES = {"image_classification", "object_detection", "vision_sft", "vision_dpo"}
 
 
 def audit(path: str, method: str | None, tokenizer: str | None, max_length: int, split: str | None) -> dict[str, Any]:
     source = open_source(path, split)
     rows = first_rows(source)
-    forms = recognise(rows)
+    forms = recognise(rows, folder=folder_of(source.parts[0]))
     chosen = methods.method_name(method) if method else methods.best_method(forms)
     tokens = lengths.counter(tokenizer)
     with tempfile.TemporaryDirectory(prefix="audit-") as folder:
@@ -91,6 +90,7 @@ def task_for(source: Source, rows: list[Row], forms: list[Form], method: str | N
         share=min(1.0, SAMPLE / about) if about > SAMPLE else 1.0,
         near=about < MOST_NEAR and method not in PICTURES,
         splits=len(source.splits) > 1,
+        pictures=bool(code) and method in PICTURES,
     )
 
 

@@ -1,9 +1,12 @@
 """One small recogniser per form; together they say what some rows can be read as, the surest first."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tools.context import ToolError
+from tools.data.boxes import way_of
+from tools.data.pictures import size_of
 from tools.data.shape import WORDS, Columns, Form, Row, columns_of, fit, turn_keys
 
 CHAT = ("messages", "turns", "messages as JSON")
@@ -13,14 +16,15 @@ SAID = (*TALK, "int", "float", "bool")
 IMAGE = ("image", "images", "image path", "image paths", "bytes")
 ROLES = {*WORDS, "messages"}
 BOXES = ("bbox", "bboxes", "boxes", "box")
-CATEGORIES = ("category", "categories", "label", "labels", "class", "category_id")
+CATEGORIES = ("category", "category_name", "categories", "label", "labels", "class", "category_id", "class_id")
+AREAS = ("area", "areas")
 ALONE = ("rated steps", "token ids")  # nothing else should be made of these
 CATCH_ALL = ("text", "prompt only")  # what nearly every dataset could also be read as: only if nothing else fits
 
 
-def recognise(rows: list[Row], given: dict[str, str] | None = None) -> list[Form]:
-    """Every form the rows have, surest first. `given` fixes the column of a role."""
-    columns = Columns(columns_of(rows), given or {})
+def recognise(rows: list[Row], given: dict[str, str] | None = None, folder: Path | None = None) -> list[Form]:
+    """Every form the rows have, surest first. `given` fixes the column of a role; images lie in `folder`."""
+    columns = Columns(columns_of(rows), given or {}, folder)
     check_given(columns)
     found = [form for one in RECOGNISERS if (form := one(columns, rows))]
     answers = {form.columns.get(role) for form in found for role in ("chosen", "rejected")} - {None}
@@ -140,17 +144,54 @@ def two_values(rows: list[Row], name: str) -> bool:
 
 
 def boxed(columns: Columns, rows: list[Row]) -> Form | None:
-    """Images with boxes, and what is in each; boxes as one object of lists or as a list of objects."""
+    """Images with boxes and what is in each: as one object of lists, as a list of objects, or as two columns."""
     image, seen = columns.best("image", IMAGE)
-    for column in columns.of_kind("object", "objects") if image else []:
+    if not image:
+        return None
+    for column in columns.of_kind("object", "objects"):
         value = next((row[column.name] for row in rows if row.get(column.name)), None)
         one = value[0] if isinstance(value, list) else value
-        names = list(one) if isinstance(one, dict) else []
-        box, kind = (next((name for name in known if name in names), None) for known in (BOXES, CATEGORIES))
-        if box and kind:
+        if keys := box_keys(list(one) if isinstance(one, dict) else []):
             roles = {"image": image, "objects": column.name}
-            return columns.form("image and boxes", min(seen, 0.95), roles, keys=(box, kind))
+            return columns.form("image and boxes", min(seen, 0.95), roles, **boxes_told(columns, rows, roles, keys))
+    if keys := box_keys([column.name for column in columns.of_kind("list", "ints", "texts")]):
+        roles = {"image": image, "boxes": keys[0], "categories": keys[1]}
+        return columns.form("image and boxes", min(seen, 0.9), roles, **boxes_told(columns, rows, roles, keys))
     return None
+
+
+def box_keys(names: list[str]) -> tuple[str, str] | None:
+    box, kind = (next((name for name in known if name in names), None) for known in (BOXES, CATEGORIES))
+    return (box, kind) if box and kind else None
+
+
+def boxes_told(columns: Columns, rows: list[Row], roles: dict[str, str], keys: tuple[str, str]) -> dict[str, Any]:
+    """The keys of box and category, the way boxes are written, and whether the rows tell the size of their pictures."""
+    seen: list[tuple[Any, Any, Any]] = []
+    for row in rows:
+        size = size_told(row, roles["image"], columns.folder)
+        objects = row.get(roles["objects"]) if "objects" in roles else row
+        if isinstance(objects, list):
+            seen += [(one.get(keys[0]), size, area_of(one)) for one in objects if isinstance(one, dict)]
+        elif isinstance(objects, dict) and isinstance(objects.get(keys[0]), list):
+            areas = area_of(objects)
+            areas = areas if isinstance(areas, list) and len(areas) == len(objects[keys[0]]) else None
+            seen += [(box, size, areas and areas[at]) for at, box in enumerate(objects[keys[0]])]
+    sized = columns.kind("width") == columns.kind("height") == "int"
+    return {"keys": keys, "way": way_of(seen), "sized": sized}
+
+
+def size_told(row: Row, image: str, folder: Path | None) -> tuple[int, int] | None:
+    if isinstance(row.get("width"), int) and isinstance(row.get("height"), int):
+        return row["width"], row["height"]
+    try:
+        return size_of(row.get(image), folder or Path("/nowhere"))
+    except ValueError:  # the scan tells which row has none
+        return None
+
+
+def area_of(objects: Row) -> Any:
+    return next((objects[name] for name in AREAS if name in objects), None)
 
 
 def labelled(columns: Columns, rows: list[Row]) -> Form | None:

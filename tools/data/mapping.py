@@ -285,17 +285,33 @@ def vision_sft(w: Writer) -> str | None:
     return w.program([f'return [{{"images": {pictures(w)}, {said}}}]'])
 
 
+TO_PIXELS = {
+    "xyxy": "[[left, top, right - left, bottom - top] for left, top, right, bottom in {boxes}]",
+    "centre shares": "[[(x - w / 2) * wide, (y - h / 2) * high, w * wide, h * high] for x, y, w, h in {boxes}]",
+    "xywh shares": "[[x * wide, y * high, w * wide, h * high] for x, y, w, h in {boxes}]",
+    "xyxy shares": "[[x * wide, y * high, (right - x) * wide, (end - y) * high] for x, y, right, end in {boxes}]",
+}
+
+
 def object_detection(w: Writer) -> str | None:
+    """Boxes become [x, y, width, height] in pixels."""
     if w.form.name != "image and boxes":
         return None
-    box, kind = w.form.details["keys"]
-    objects = w.column("objects")
-    if w.kind("objects") == "objects":
-        parts = [f"[one[{key!r}] for one in {objects}]" for key in (box, kind)]
+    keys, way = w.form.details["keys"], w.form.details["way"]
+    if w.name("objects"):
+        objects = w.column("objects")
+        listed = w.kind("objects") == "objects"
+        boxes, kinds = (f"[one[{key!r}] for one in {objects}]" if listed else f"{objects}[{key!r}]" for key in keys)
     else:
-        parts = [f"{objects}[{key!r}]" for key in (box, kind)]
-    made = f'{{"bbox": {parts[0]}, "category": {parts[1]}}}'
-    return w.program([f'return [{{"image": {w.column("image")}, "objects": {made}}}]'])
+        boxes, kinds = w.column("boxes"), w.column("categories")
+    lines = []
+    if way.endswith("shares"):
+        if not w.form.details["sized"]:
+            return None
+        lines = ['wide, high = row["width"], row["height"]']
+    boxes = TO_PIXELS.get(way, "{boxes}").format(boxes=boxes)
+    made = f'{{"bbox": {boxes}, "category": {kinds}}}'
+    return w.program([*lines, f'return [{{"image": {w.column("image")}, "objects": {made}}}]'])
 
 
 def vision_dpo(w: Writer) -> str | None:
@@ -322,6 +338,7 @@ PROGRAMS: dict[str, Callable[[Writer], str | None]] = {
     "object_detection": object_detection,
 }
 LABELLED = {"classification", "token_classification", "image_classification"}
+PICTURES = {"image_classification", "object_detection", "vision_sft", "vision_dpo"}
 
 
 def program(form: Form, method: str) -> str | None:

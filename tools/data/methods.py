@@ -7,6 +7,7 @@ content is good enough to train on is no question of form and is not answered he
 from dataclasses import dataclass, field
 
 from tools.context import ToolError
+from tools.data.boxes import WAYS
 from tools.data.mapping import PROGRAMS, compiled, group, program
 from tools.data.shape import Form, Row
 
@@ -99,12 +100,13 @@ def judge(method: str, forms: list[Form], rows: list[Row]) -> Verdict:
     assert code
     confidence = round(form.confidence * LESS.get((group(form), method), 1.0), 2)
     columns = dict(form.columns)
+    extra = " Only the chosen answers are used." if method == "sft" and group(form) == "preference" else ""
+    extra = f" Its boxes are {WAYS[form.details['way']][0]}." if form.name == "image and boxes" else extra
+    extra = " Only pairs in the upper half of the scores are used." if form.name == "sentence pairs" else extra
     why = unlike(code, rows, method)
     if why is None:
-        return Verdict(method, "ready", f"Has the form of {form.name}.", confidence, form.name, columns, code)
+        return Verdict(method, "ready", f"Has the form of {form.name}.{extra}", confidence, form.name, columns, code)
     shown = ", ".join(f"{role} from {column!r}" for role, column in columns.items())
-    extra = " Only the chosen answers are used." if method == "sft" and group(form) == "preference" else ""
-    extra = " Only pairs in the upper half of the scores are used." if form.name == "sentence pairs" else extra
     reason = f"Has the form of {form.name} ({shown}): {why}.{extra}"
     return Verdict(method, "needs mapping", reason, confidence, form.name, columns, code)
 
@@ -141,6 +143,11 @@ def why_not(method: str, forms: list[Form], rows: list[Row]) -> str:
         return f"{reason} Rated steps train a process reward model, which no method here does."
     if best.name == "token ids":
         return f"{reason} Audit the text it was made from."
+    if method == "object_detection" and best.name == "image and boxes":
+        return (
+            f"Its boxes are {WAYS[best.details['way']][0]}, and nothing tells its size. "
+            "Add the columns `width` and `height`, in pixels."
+        )
     if method == "dpo" and best.name == "rated completion":
         return f"{reason} Use kto, which needs no pairs."
     if method in ("sft", "dpo") and best.name.startswith("vision"):

@@ -1,10 +1,11 @@
-"""Images of a row as bytes, so that what is prepared stands alone: from bytes, a data URL, or a file beside the data.
+"""Images of a row: from bytes, a data URL, or a file beside the data; as bytes, so that what is prepared stands alone.
 
-A path counts only below the data's own folder; pictures are not opened or checked, only fetched.
+A path counts only below the data's own folder. Of a picture no more is looked at than its size.
 """
 
 import base64
 import binascii
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from tools.data.source import IMAGES
 
 NAMES = ("image", "images")
+ORIENTATION = 0x0112  # in EXIF
 
 
 def with_bytes(row: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -27,25 +29,52 @@ def with_bytes(row: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def taken_in(image: Any, folder: Path) -> dict[str, Any]:
+    found = found_at(image, folder)
+    if isinstance(found, Path):
+        return {"bytes": found.read_bytes(), "path": found.name}
+    return {"bytes": found, "path": image.get("path") if isinstance(image, dict) else None}
+
+
+def size_of(image: Any, folder: Path) -> tuple[int, int]:
+    """Width and height as training sees them, which is after the turn that a camera noted; ValueError if it is none."""
+    from PIL import Image, UnidentifiedImageError
+
+    found = found_at(image, folder)
+    try:
+        with Image.open(found if isinstance(found, Path) else io.BytesIO(found)) as picture:
+            width, height = picture.size
+            return (height, width) if picture.getexif().get(ORIENTATION, 1) > 4 else (width, height)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        name = found.name if isinstance(found, Path) else "image"
+        raise ValueError(f"the {name} cannot be opened as a picture ({type(error).__name__})") from None
+
+
+def root_of(folder: Path) -> Path:
+    """Below what pictures may lie: a folder of annotations stands beside those of pictures."""
+    return folder.parent if folder.name.lower() in ("annotations", "labels") else folder
+
+
+def found_at(image: Any, folder: Path) -> bytes | Path:
+    """The picture's bytes or its file; ValueError if it cannot be had."""
     if isinstance(image, bytes):
-        return {"bytes": image, "path": None}
+        return image
     path = image
     if isinstance(image, dict):
         if image.get("bytes"):
-            return {"bytes": image["bytes"], "path": image.get("path")}
+            return image["bytes"]
         path = image.get("path")
     if not isinstance(path, str):
         raise ValueError("there is no image")
     if path.startswith("data:image/"):
         try:
-            return {"bytes": base64.b64decode(path.partition(",")[2], validate=True), "path": None}
+            return base64.b64decode(path.partition(",")[2], validate=True)
         except binascii.Error:
             raise ValueError("the image's data URL is damaged") from None
     file = Path(os.path.abspath(folder / path))  # links stay: the Hub's cache is made of them
     if (
-        not file.is_relative_to(folder.absolute())
+        not file.is_relative_to(root_of(folder.absolute()))
         or file.suffix.lower().lstrip(".") not in IMAGES
         or not file.is_file()
     ):
         raise ValueError(f"the image {path[:80]!r} is not there")
-    return {"bytes": file.read_bytes(), "path": file.name}
+    return file

@@ -22,7 +22,7 @@ from tools.data.forms import recognise
 from tools.data.mapping import LABELLED, program
 from tools.data.read import read
 from tools.data.shape import Form
-from tools.data.source import Source, name_of, open_source
+from tools.data.source import Source, folder_of, name_of, open_source
 from tools.data.stage import GROUP, Stage, Staged
 
 MANIFEST = "manifest.json"
@@ -42,7 +42,7 @@ def prepare(
     source = open_source(path, split)
     steps = checked(cures)
     rows = first_rows(source)
-    forms = recognise(rows, mapping)
+    forms = recognise(rows, mapping, folder_of(source.parts[0]))
     chosen = methods.method_name(method or steps[0]["method"] or methods.best_method(forms) or "sft")
     form = methods.form_for(chosen, forms)
     if form is None:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from tools.context import ToolError
 from tools.data.batch import BATCH_ROWS, BLOCK, DAMAGED, ENDED, Batch, Row
+from tools.data.coco import is_coco, read_coco
 from tools.data.separated import column_names, read_csv
 from tools.data.source import Part, image_files, unpacked
 
@@ -195,7 +196,7 @@ def array(stream: IO[str]) -> Iterator[Batch]:
 
 
 def one_object(part: Part, stream: IO[bytes]) -> Iterator[Batch]:
-    """`{"data": [rows]}`, columns as lists or as {"0": value}, or a single row."""
+    """`{"data": [rows]}`, columns as lists or as {"0": value}, pictures with annotations, or a single row."""
     content = stream.read(WHOLE_JSON + 1)
     if len(content) > WHOLE_JSON:
         raise ToolError(f"{part.path.name} is one JSON object of over 256 MB. Write it as jsonl, one row a line.")
@@ -203,6 +204,9 @@ def one_object(part: Part, stream: IO[bytes]) -> Iterator[Batch]:
         value = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         yield Batch(broken=[(1, f"no JSON: {str(error)[:80]}")], last=1)
+        return
+    if is_coco(value):
+        yield from read_coco(value, part)
         return
     rows = rows_of(value)
     for start in range(0, len(rows), BATCH_ROWS):

@@ -12,7 +12,7 @@ Fault = tuple[str, str] | None
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 TALK = ("prompt", "completion", "chosen", "rejected", "messages")
 TEXTS = ("text", "anchor", "positive", "negative", "sentence1", "sentence2")
-OPTIONAL = {"input", "answer", "system", "tools", "score"}
+OPTIONAL = {"input", "answer", "system", "tools", "score", "objects", "boxes", "categories"}
 
 
 def missing(row: Row, columns: dict[str, str]) -> Fault:

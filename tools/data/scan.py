@@ -15,10 +15,11 @@ import numpy as np
 
 from tools.data import duplicates, privacy
 from tools.data.batch import Batch
+from tools.data.boxes import picture_fault
 from tools.data.mapping import compiled
 from tools.data.read import read
 from tools.data.rows import asked_of, fault, missing, picture_of, text_of, texts_in, turns_of
-from tools.data.source import Part
+from tools.data.source import Part, folder_of
 
 SHIFT = 40
 FIRST = 5  # places told of each problem
@@ -42,6 +43,7 @@ class Task:
     share: float  # of the rows to sample
     near: bool
     splits: bool
+    pictures: bool = False
 
 
 @dataclass
@@ -149,7 +151,7 @@ def rows(task: Task, part: Part, batch: Batch, to_rows: Callable[[Any], Any] | N
     """Checks each row and counts what there is to count."""
     base = part.index << SHIFT
     ids, texts, keys, questions = list[int](), list[bytes](), list[int](), list[int]()
-    threshold = int(task.share * WORD)
+    threshold, folder = int(task.share * WORD), folder_of(part)
     for at, row in zip(batch.at, batch.rows, strict=True):
         id = base | at
         tally.rows += 1
@@ -163,6 +165,8 @@ def rows(task: Task, part: Part, batch: Batch, to_rows: Callable[[Any], Any] | N
                 except Exception as error:  # a row the mapping cannot take is what we look for
                     problem = "broken", said(error)
             problem = problem or next((one for r in made if (one := fault(r, task.method or ""))), None)
+            if task.pictures:
+                problem = problem or next((one for r in made if (one := picture_fault(r, row, folder))), None)
             if problem:
                 tally.add(problem[0], id, problem[1])
                 continue

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
@@ -64,7 +65,7 @@ WORDS: dict[str, dict[str, float]] = {
     "score": {"score": 1, "similarity": 0.95, "label": 0.8},
     "tokens": {"tokens": 1, "words": 0.95},
     "tags": {"ner_tags": 1, "tags": 0.95, "labels": 0.9, "pos_tags": 0.85, "ner": 0.9},
-    "image": {"image": 1, "images": 1, "img": 0.95, "picture": 0.9, "photo": 0.9},
+    "image": {"image": 1, "images": 1, "img": 0.95, "picture": 0.9, "photo": 0.9, "file_name": 0.9, "filename": 0.85},
     "input": {"input": 1, "context": 0.9},
     "system": {"system": 1, "system_prompt": 1},
     "tools": {"tools": 1, "functions": 0.9},
@@ -187,9 +188,9 @@ def fit(name: str, role: str) -> float:
 class Columns:
     """The columns of some rows, to be asked for the best one of a role."""
 
-    def __init__(self, columns: Iterable[Column], given: dict[str, str]):
+    def __init__(self, columns: Iterable[Column], given: dict[str, str], folder: Path | None = None):
         self.all = {column.name: column for column in columns}
-        self.given = given
+        self.given, self.folder = given, folder  # the folder is where paths in the rows begin
 
     def best(self, role: str, kinds: Iterable[str], used: Iterable[str] = (), least: float = 0.5) -> tuple[str, float]:
         """Name and confidence; ("", 0) when none will do."""

@@ -317,6 +317,11 @@ def license_of(folder: Path) -> str | None:
     return None
 
 
+def folder_of(part: Part) -> Path:
+    """Where paths in the part's rows begin."""
+    return part.path if part.path.is_dir() else part.path.parent
+
+
 def name_of(path: str) -> str:
     """A short name for files made from the data."""
     name = Path(path.rstrip("/").split("://")[-1].split("@")[0]).name

@@ -16,12 +16,13 @@ import numpy as np
 
 from tools.context import ToolError, here
 from tools.data import duplicates, lengths
-from tools.data.mapping import compiled
+from tools.data.boxes import picture_fault
+from tools.data.mapping import PICTURES, compiled
 from tools.data.pictures import with_bytes
 from tools.data.privacy import find, masked_value
 from tools.data.read import read
 from tools.data.rows import asked_of, fault, missing, picture_of, text_of, turns_of
-from tools.data.source import Part, Source
+from tools.data.source import Part, Source, folder_of
 
 Row = dict[str, Any]
 FIXES = {"broken": "drop_broken", "empty": "drop_empty"}
@@ -74,13 +75,15 @@ class Stage:
     ) -> list[Row]:
         problem = missing(row, columns)
         rows: list[Row] = []
-        folder = part.path if part.path.is_dir() else part.path.parent
+        folder = folder_of(part)
         if not problem:
             try:
                 rows = [with_bytes(one, folder) for one in to_rows(row)]
             except Exception as error:  # a row the mapping cannot take
                 problem = "broken", f"{type(error).__name__}: {error}"
         problem = problem or next((found for one in rows if (found := fault(one, self.method))), None)
+        if self.method in PICTURES:
+            problem = problem or next((found for one in rows if (found := picture_fault(one, row, folder))), None)
         if problem:
             self.faulty(*problem, part, at)
             return []

@@ -101,7 +101,8 @@ class Session:
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def tell_model(self) -> None:
-        self.emit("state", {"state": "idle", "detail": {"model": self.choice.label, "why": self.choice.why}})
+        told = {"model": self.choice.label, "why": self.choice.why, "spec": self.settings.model}
+        self.emit("state", {"state": "idle", "detail": told})
 
     def build(self, mode: Mode, attended: bool) -> None:
         settings = self.settings
@@ -271,7 +272,7 @@ class Session:
         return outcome
 
     def system_text(self, task: str) -> str:
-        where = place.describe(self.settings, self.executor.ready(), list(self.given.inside))
+        where = place.describe(self.settings, self.executor.ready(), self.given.told())
         tools = self.tools.values()
         catalog = self.skills.catalog(prompt.room_for_catalog(tools))
         bodies = self.skills.match(task, prompt.room_for_bodies(prompt.system(tools, where, catalog)))

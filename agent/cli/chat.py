@@ -62,6 +62,7 @@ class Chat:
 
     def __init__(self, settings: "Settings", store: "Store", view: "View", mode: "Mode"):
         self.settings, self.store, self.view, self.mode = settings, store, view, mode
+        view.typed = True
         self.screen: Screen | None = None
         self.files: list[Path] = []
         self.stray = False

@@ -101,7 +101,8 @@ def check_files(paths: list[Path]) -> list[Path]:
 def open_screen(
     settings: "Settings", store: "Store", view: "View", mode: "Mode", attended: bool, session_id: str | None
 ) -> "Screen":
-    """A new session, or the one of that id, on a view."""
+    """A new session, or the one of that id, on a view. One that is gone on with keeps its model unless another is said
+    by flag, environment or config."""
     from agent.cli.turn import Asking, Screen
     from agent.session import Session
 
@@ -110,5 +111,13 @@ def open_screen(
         made, seen = Session.start(settings, store, mode=mode, attended=attended, cwd=Path.cwd()), 0
     else:
         seen = store.session(session_id).last_seq
+        if "model" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"model": model_of(store, session_id) or settings.model})
         made = Session.resume(settings, store, session_id, mode=mode, attended=attended)
     return (Asking if attended else Screen)(store, made, view, seen)
+
+
+def model_of(store: "Store", session_id: str) -> str | None:
+    """What was asked for when the session last began: `auto`, a URL, …"""
+    details = (event.data.get("detail") or {} for event in store.all(session_id) if event.type == "state")
+    return next((detail["spec"] for detail in reversed([*details]) if "spec" in detail), None)

@@ -13,7 +13,7 @@ from agent.loop.given import HOME, LARGEST_NAMED, Given, copy
 from agent.sandbox.open import Sandbox
 from agent.toolbox import Tool
 from tools import envelope
-from tools.context import ToolError, here
+from tools.context import Context, ToolError, here, inside
 from tools.declare import Declaration
 
 OURS = ("runs", "kernels", "artifacts")  # below MODELSMITH_HOME
@@ -89,6 +89,14 @@ def readable(path: str) -> Path:
     if not found.exists():
         raise ToolError(f"There is no {found} on the person's machine.")
     return found
+
+
+def fetchable(path: str, context: Context) -> bool:
+    with inside(context):
+        try:
+            return bool(readable(path))
+        except (ToolError, OSError, ValueError, RuntimeError):  # a NUL in it, a loop of links: no path of this machine
+            return False
 
 
 def name_inside(found: Path) -> Path:

@@ -21,8 +21,9 @@ from smolagents.remote_executors import PythonExecutor
 
 from agent.loop import inside
 from agent.loop.bridge import Bridge
+from agent.loop.carry import fetchable
 from agent.loop.endings import TurnCancelled, TurnEnded, TurnFailed
-from agent.loop.trouble import headline, plain, traceback
+from agent.loop.trouble import headline, missing, plain, traceback
 from agent.sandbox.open import Cell, Sandbox, SandboxGone
 from tools.envelope import markdown_of
 
@@ -241,7 +242,13 @@ class SandboxExecutor(PythonExecutor):
             else self.capped(self.bridge.redactor.text(traceback(cell)))
         )
         self.emit("error", {"text": told, "kind": "code", "detail": trace, "step": self.step})
-        return trace or told
+        return "\n".join(filter(None, [trace or told, self.elsewhere(missing(cell))]))
+
+    def elsewhere(self, path: str) -> str:
+        """A tool told a path of the person's machine and the code looked for it here."""
+        if path and fetchable(path, self.bridge.context):
+            return f"That file is on the person's machine. `fetch({path!r})` copies it into the sandbox."
+        return ""
 
     def capped(self, text: str) -> str:
         """Head and tail; the whole stays in a file of the sandbox whose path is told."""

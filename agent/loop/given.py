@@ -47,6 +47,14 @@ class Given:
             found = {real: path for real, path in found.items() if real.is_relative_to(self.cwd.resolve())}
         return [path for resolved, path in found.items() if resolved not in known]
 
+    def told(self) -> list[str]:
+        """For the model: each path below the working folder, and what tools call it where that is something else."""
+        names = ((place.removeprefix(f"{HOME}/"), path) for place, path in self.inside.items())
+        return [
+            name if (self.cwd / name).resolve() == path.resolve() else f"{name} (for tools: {path})"
+            for name, path in names
+        ]
+
     def settle(self, sandbox: Sandbox) -> None:
         """Into a sandbox that is new to them, unless they are there from before."""
         for place, path in self.inside.items():

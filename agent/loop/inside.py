@@ -11,6 +11,7 @@ import pathlib
 import threading
 import time
 import uuid
+import warnings
 
 from IPython import get_ipython
 from IPython.display import display
@@ -89,9 +90,19 @@ def call(folder, name, arguments):
             continue
         reply.unlink(missing_ok=True)
         if "error" in answer:
-            raise ToolError(answer["error"])
+            raise ToolError(answer["error"] + elsewhere(answer["error"], arguments))
         result = answer["result"]
         return Result(result, answer["told"]) if answer.get("told") and isinstance(result, dict) else result
+
+
+def elsewhere(error, arguments):
+    """A tool looked on the person's machine for a file that is here."""
+    named = [value for value in arguments.values() if isinstance(value, str) and value in error]
+    if any(words in error for words in ("is not there", "There is no")):
+        for path in named:
+            if os.path.isfile(path):
+                return f" It is in the sandbox, which tools do not see: give them `keep({path!r})['path']`."
+    return ""
 
 
 def stub(folder, tool):
@@ -146,5 +157,6 @@ def install(folder, tools, names):
     shell.events.register("pre_run_cell", lambda info: running.set())
     shell.events.register("post_run_cell", lambda result: running.clear())
     names.update({tool["name"]: stub(folder, tool) for tool in tools})
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, in every cell that loads a model
     names.update(final_answer=final_answer, show=show)
     running.set()

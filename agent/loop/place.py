@@ -28,7 +28,7 @@ def describe(settings: Settings, sandbox: Sandbox, files: list[str]) -> str:
         packages=", ".join(SHOWN),
         offline=settings.offline,
         network=network(settings, embedded),
-        files=[file.removeprefix("/home/user/") for file in files[-MOST_FILES:]],
+        files=files[-MOST_FILES:],
         more=max(0, len(files) - MOST_FILES),
     )
 

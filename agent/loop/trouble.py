@@ -50,6 +50,13 @@ def traceback(cell: Cell) -> str:
     return "\n".join(kept if len(kept) <= LONGEST else [*kept[: LONGEST // 2], "…", *kept[-LONGEST // 2 :]])
 
 
+def missing(cell: Cell) -> str:
+    """The absolute path that a FileNotFoundError names, else nothing."""
+    error = cell.execution.error
+    named = re.search(r"/[^'\"\n]+", plain(error.value)) if error and error.name == "FileNotFoundError" else None
+    return named[0].rstrip() if named else ""
+
+
 def message_of(frame: list[str], name: str) -> list[str]:
     """The end of the last frame, from the line that names the error on."""
     for number, line in enumerate(frame):

@@ -75,3 +75,26 @@ def test_what_cannot_be_kept_is_told_and_leaves_nothing(talk: Talking) -> None:
     talking.run()
     assert talking.text("output").count("cannot be kept") == len(paths)
     assert not list((talking.settings.home / "artifacts" / talking.session.id).glob("*"))
+
+
+def test_who_looks_for_a_file_in_the_wrong_place_is_told_where_it_is(talk: Talking, folder: Path) -> None:
+    host = folder / "clean" / "train.txt"
+    talking = talk([code(f"open({str(host)!r})"), code("open('/nowhere/x.txt')"), "Ok."], cwd=folder)
+    talking.run()
+    first, second = [message["content"] for message in talking.server.messages() if "Traceback" in message["content"]]
+    assert first.endswith(f"`fetch('{host}')` copies it into the sandbox.") and "fetch" not in second
+
+
+def test_a_tool_that_misses_a_file_of_the_sandbox_says_how_to_give_it(talk: Talking, folder: Path) -> None:
+    make = "open('made.jsonl', 'w').write('x')"
+    talking = talk([code(f"{make}\nfetch('made.jsonl')"), code("fetch('none.jsonl')"), "Ok."], cwd=folder)
+    talking.run()
+    first, second = [message["content"] for message in talking.server.messages() if "ToolError" in message["content"]]
+    assert "keep('made.jsonl')['path']" in first and "keep" not in second
+
+
+def test_the_model_knows_both_names_of_a_file_from_elsewhere(talk: Talking, folder: Path, tmp_path: Path) -> None:
+    talking = talk(["Ok."], cwd=folder)
+    talking.session.run("Look.", [tmp_path / "elsewhere.txt", folder / "clean" / "train.txt"])
+    told = talking.server.messages()[0]["content"]
+    assert f"working folder: elsewhere.txt (for tools: {tmp_path}/elsewhere.txt), clean/train.txt\n" in told

@@ -2,11 +2,16 @@
 
 import base64
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agent import toolbox
+from agent.cli.opening import open_screen
+from agent.cli.view import View
+from agent.policy import Mode
+from agent.settings import load_settings
 
 from .conftest import Talking
 from .scripted_server import Fault, code
@@ -365,3 +370,15 @@ def test_a_plan_is_told_and_kept_when_the_conversation_is_shortened_also_after_a
     again.run("Go on.")
     read = "\n".join(message["content"] for message in again.server.messages())
     assert "Much was done.\n\n[The plan you showed]\n[x] look\n[ ] build" in read
+
+
+def test_a_session_taken_up_in_the_terminal_keeps_its_model_unless_another_is_said(talk: Talking) -> None:
+    talking = talk(["One.", "Two."])
+    talking.run()
+    talking.session.close()
+    settings = load_settings(home=str(talking.settings.home), sandbox="embedded")
+    with closing(open_screen(settings, talking.store, View(), Mode.YES, False, talking.session.id)) as screen:
+        assert screen.session.settings.model == talking.server.url
+    other = settings.model_copy(update={"model": "recipes"})
+    with closing(open_screen(other, talking.store, View(), Mode.YES, False, talking.session.id)) as screen:
+        assert screen.session.choice.kind == "recipes"

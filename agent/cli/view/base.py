@@ -16,6 +16,8 @@ CARD_LINES = 40  # of the arguments; a person may ask for the rest
 class View:
     """`show` gets each event once, in order. `notice` is a line of the program itself, not of the session."""
 
+    typed = False  # whether the person's own words stand on the screen already
+
     def begin(self) -> None:
         """A turn starts; a view that shows what is long over is never told so."""
 

@@ -182,7 +182,8 @@ class LiveView(base.View):
     def _show_task(self, data: dict[str, Any], at: float) -> None:
         self._end_streams()
         self._since, self._busy, self._plan = at, "starting", {}
-        self.console.print(shapes.Gutter(Text(clean(data["text"]).strip(), style="bold"), "› ", "bold green"))
+        if not self.typed:
+            self.console.print(shapes.Gutter(Text(clean(data["text"]).strip(), style="bold"), "› ", "bold green"))
         for file in data.get("files", ()):
             self._line(f"  file {one_line(file)}", "dim")
 

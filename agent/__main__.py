@@ -30,6 +30,13 @@ class Parser(argparse.ArgumentParser):
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What a command does not know is told with that command's usage, not with that of the whole program."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m agent", description="Modelsmith, a self-hosted agent that makes models.")
@@ -59,6 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "agent").partition(".")[0] in ("agent", "tools"):
+            raise
+        print(
+            f"error: {sys.executable} lacks {error.name}. `make setup` installs all that is needed into .venv: "
+            "`.venv/bin/python -m agent …`; or `pip install -r requirements.txt`.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         return CANCELLED
     except BrokenPipeError:

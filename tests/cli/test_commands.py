@@ -296,3 +296,15 @@ def test_the_commands_of_the_page_on_the_agent_run_and_its_flags_exist(sandboxed
         assert done.returncode == 0, (line, done.stdout, done.stderr)
     known = cli("run", "--help").stdout
     assert not [flag for flag in re.findall(r"`(--[a-z-]+)`", page) if flag not in known]
+
+
+def test_a_python_without_the_dependencies_is_told_in_one_line(home: Path) -> None:
+    bare = [sys.executable, "-S", "-m", "agent", "sessions", "list"]
+    done = subprocess.run(bare, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "`make setup`" in done.stderr
+
+
+def test_a_word_too_many_is_told_with_the_usage_of_its_command(home: Path, cli: Cli) -> None:
+    done = cli("sessions", "resume", "one", "two")
+    assert done.returncode == 2 and done.stderr.startswith("usage: python -m agent sessions resume")
+    assert "unrecognized arguments: two" in done.stderr

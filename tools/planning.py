@@ -204,6 +204,7 @@ def assemble(
 ) -> TrainingPlan:
     hyper = machine_values(made, best, adapter)
     verdict = facts.verdicts.get({"rloo": "grpo"}.get(method, method))
+    scored = verdict is not None and verdict.form == "sentence pairs"
     held_out = next((name for name in ("validation", "valid", "dev", "eval", "test") if facts.splits.get(name)), None)
     held_out = pins.get("eval_split", held_out)
     if held_out and facts.splits and held_out not in facts.splits:
@@ -245,7 +246,7 @@ def assemble(
             "eval": {
                 "split": held_out,
                 "share": None if held_out else held_out_share(facts.rows),
-                "metric": pins.get("metric", METRICS.get(method, "loss")),
+                "metric": pins.get("metric", "spearman" if scored else METRICS.get(method, "loss")),
             },
             "estimate": {
                 "memory_gb": round(best.peak.total / 2**30, 2),

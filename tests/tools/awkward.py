@@ -225,7 +225,18 @@ def lists_of_passages(folder: Path) -> Path:
     return jsonl(folder, [{"query": q, "pos": [a, a + "!"], "neg": ["No."]} for q, a in sums()])
 
 
-@case("embeddings", "needs mapping", form="sentence pairs", columns=("anchor", "positive"))
+@case("embeddings", "needs mapping", form="sentence pairs", columns=("sentence1", "sentence2", "score"))
+def pairs_of_duplicates(folder: Path) -> Path:
+    rows = [{"id": n, "question1": q, "question2": a, "is_duplicate": n % 2} for n, (q, a) in enumerate(sums())]
+    return jsonl(folder, rows)
+
+
+@case("embeddings", "ready", form="anchor and positive", columns=("anchor", "positive", "negative"))
+def triplets(folder: Path) -> Path:
+    return jsonl(folder, [{"anchor": q, "positive": a, "negative": f"No, {a}"} for q, a in sums()])
+
+
+@case("embeddings", "ready", form="sentence pairs", columns=("sentence1", "sentence2", "score"))
 def scored_pairs(folder: Path) -> Path:
     rows = [{"sentence1": q, "sentence2": a, "score": 5 - n / 12} for n, (q, a) in enumerate(sums())]
     return jsonl(folder, rows)

@@ -79,6 +79,33 @@ def loads_and_answers(method: str, folder: Path) -> None:
         assert set(model.config.label2id) == {"big", "small"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_scored_pairs_train_embeddings_by_their_order_and_are_judged_by_it(home: Path) -> None:
+    """The numbers in the texts mean nothing, the colours do: so there is something to learn."""
+    from scipy.stats import spearmanr
+
+    kinds, rows = ("red", "blue", "green"), []
+    for at in range(240):
+        first, second = kinds[at % 3], kinds[at * 7 // 3 % 3]
+        texts = {"sentence1": f"{first} {at * 13 % 97}", "sentence2": f"{at * 29 % 89} {second}"}
+        rows.append(texts | {"score": 5.0 if first == second else 1.0 if "red" in (first, second) else 0.5})
+    changes = {"hyper": plan_for("embeddings", home)["hyper"] | {"max_steps": 60, "per_device_train_batch_size": 16}}
+    plan = plan_for("embeddings", write_rows(home / "rows.jsonl", rows), adapter={"kind": "none"}, **changes)
+    folder = written(home, plan)
+    output = trained(folder)
+    measured = told(folder, "eval.json")
+    assert measured["metric"] == "spearman" and len(measured["rows"]) == 48, output[-2000:]
+    for when in ("before", "after"):
+        near = [float(one.removeprefix("cosine ")) for one in measured[when]["answers"]]
+        wanted = [float(one["reference"].removeprefix("score ")) for one in measured["rows"]]
+        assert measured[when]["means"]["spearman"] == pytest.approx(spearmanr(near, wanted).statistic, abs=0.02)
+    assert measured["after"]["means"]["spearman"] > measured["before"]["means"]["spearman"] + 0.2
+    assert told(folder / "model", "pooling.json")["pooling"] == "mean"
+    modules = [one["type"].rpartition(".")[2] for one in told(folder / "model", "modules.json")]
+    assert modules == ["Transformer", "Pooling", "Normalize"]
+
+
 @pytest.mark.timeout(400)
 def test_a_stopped_run_says_cancelled_and_goes_on_from_its_checkpoint(home: Path) -> None:
     hyper = {"max_steps": 400, "eval_steps": 200, "packing": False}

@@ -228,9 +228,10 @@ def similar(columns: Columns, rows: list[Row]) -> Form | None:
     score = "" if negative else columns.best("score", ("int", "float", "bool"), [anchor, positive], least=0.75)[0]
     if score and columns.kind(score) == "int" and fit(score, "label") > 0.8 and not two_values(rows, score):
         return None  # classes, such as entailment and contradiction, are no similarity
+    if score and columns.all[score].distinct < 2:  # no order to learn: all of them belong together as well
+        score = ""
     roles = {"anchor": anchor, "positive": positive, "negative": negative, "score": score}
-    top = max((row[score] for row in rows if isinstance(row.get(score), int | float)), default=1) if score else 1
-    return columns.form("sentence pairs" if score else "anchor and positive", min(sure, also), roles, top=float(top))
+    return columns.form("sentence pairs" if score else "anchor and positive", min(sure, also), roles)
 
 
 def plain(columns: Columns, rows: list[Row]) -> Form | None:

@@ -244,10 +244,9 @@ def token_classification(w: Writer) -> str | None:
 
 
 def embeddings(w: Writer) -> str | None:
-    if w.form.name == "sentence pairs":  # texts that do not belong together teach nothing as a pair
-        made = f'{{"anchor": {w.column("anchor")}, "positive": {w.column("positive")}}}'
-        half = w.form.details["top"] / 2
-        return w.program([f"return [{made}] if float({w.column('score')}) > {half:g} else []"])
+    if w.form.name == "sentence pairs":
+        texts = f'"sentence1": {w.column("anchor")}, "sentence2": {w.column("positive")}'
+        return w.program([f'return [{{{texts}, "score": float({w.column("score")})}}]'])
     if group(w.form) == "pair" and {w.kind("prompt"), w.kind("completion")} == {"text"}:
         return w.program([f'return [{{"anchor": {w.value("prompt")}, "positive": {w.value("completion")}}}]'])
     if w.form.name != "anchor and positive":

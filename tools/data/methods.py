@@ -102,7 +102,7 @@ def judge(method: str, forms: list[Form], rows: list[Row]) -> Verdict:
     columns = dict(form.columns)
     extra = " Only the chosen answers are used." if method == "sft" and group(form) == "preference" else ""
     extra = f" Its boxes are {WAYS[form.details['way']][0]}." if form.name == "image and boxes" else extra
-    extra = " Only pairs in the upper half of the scores are used." if form.name == "sentence pairs" else extra
+    extra = " What counts is the order of the scores, not their scale." if form.name == "sentence pairs" else extra
     why = unlike(code, rows, method)
     if why is None:
         return Verdict(method, "ready", f"Has the form of {form.name}.{extra}", confidence, form.name, columns, code)

@@ -4,6 +4,7 @@ A fault is told as ("empty" or "broken", why). Quality is not judged.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ Fault = tuple[str, str] | None
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 TALK = ("prompt", "completion", "chosen", "rejected", "messages")
 TEXTS = ("text", "anchor", "positive", "negative", "sentence1", "sentence2")
-OPTIONAL = {"input", "answer", "system", "tools", "score", "objects", "boxes", "categories"}
+OPTIONAL = {"input", "answer", "system", "tools", "objects", "boxes", "categories"}
 
 
 def missing(row: Row, columns: dict[str, str]) -> Fault:
@@ -38,6 +39,8 @@ def fault(row: Row, method: str) -> Fault:
                 return "broken", f"{name!r} is {type(value).__name__}, not text"
             if not value.strip():
                 return "empty", f"{name!r} is empty"
+    if method == "embeddings" and not math.isfinite(row.get("score", 0)):
+        return "broken", f"the score is {row['score']}"
     if "tokens" in row:
         return tags_fault(row)
     if method in ("classification", "image_classification") and type(row["label"]) not in (int, str):

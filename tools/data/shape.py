@@ -58,11 +58,12 @@ WORDS: dict[str, dict[str, float]] = {
     | {"stars": 0.8, "rating": 0.8, "emotion": 0.9, "feedback": 0.8, "liked": 0.85, "thumbs": 0.85, "is": 0.6},
     "text": {"text": 1, "content": 0.9, "document": 0.9, "body": 0.85, "passage": 0.85, "sentence": 0.9, "review": 0.9}
     | {"article": 0.85, "story": 0.85, "code": 0.8, "comment": 0.8, "tweet": 0.85, "title": 0.6, "abstract": 0.8},
-    "anchor": {"anchor": 1, "query": 0.95, "sentence1": 0.95, "premise": 0.9, "question": 0.8, "text1": 0.85},
+    "anchor": {"anchor": 1, "query": 0.95, "sentence1": 0.95, "premise": 0.9, "question": 0.8, "text1": 0.85}
+    | {"question1": 0.95},
     "positive": {"positive": 1, "pos": 0.95, "sentence2": 0.95, "passage": 0.9, "document": 0.85, "hypothesis": 0.9}
-    | {"text2": 0.85, "answer": 0.75},
+    | {"text2": 0.85, "answer": 0.75, "question2": 0.95},
     "negative": {"negative": 1, "neg": 0.95, "negatives": 0.9},
-    "score": {"score": 1, "similarity": 0.95, "label": 0.8},
+    "score": {"score": 1, "similarity": 0.95, "label": 0.8, "relatedness": 0.9, "is_duplicate": 0.95},
     "tokens": {"tokens": 1, "words": 0.95},
     "tags": {"ner_tags": 1, "tags": 0.95, "labels": 0.9, "pos_tags": 0.85, "ner": 0.9},
     "image": {"image": 1, "images": 1, "img": 0.95, "picture": 0.9, "photo": 0.9, "file_name": 0.9, "filename": 0.85},

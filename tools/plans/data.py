@@ -22,6 +22,7 @@ class Verdict:
     verdict: str  # ready | needs mapping | incompatible
     reason: str = ""
     mapping: str | None = None
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def facts_from(dataset: str, audit: dict[str, Any]) -> Facts:
     if not rows:
         raise ToolError(f"{dataset!r} has no usable rows. Look at inspect_dataset({dataset!r}) for the reason.")
     verdicts = {
-        own_name(name): Verdict(own_name(name), one["verdict"], one["reason"], one["mapping"])
+        own_name(name): Verdict(own_name(name), one["verdict"], one["reason"], one["mapping"], one["form"])
         for name, one in audit["verdicts"].items()
     }
     known = {

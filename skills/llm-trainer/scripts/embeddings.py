@@ -6,9 +6,12 @@
 # ]
 # ///
 # ruff: noqa: E402
-"""Sentence embeddings: texts that belong together come to lie close, all others of the batch further away.
+"""Sentence embeddings: texts that belong together come to lie close, all others further away.
 
-Rows: `anchor` and `positive`, and `negative` if there is a text that is near but wrong.
+Rows: `anchor` and `positive`, and `negative` if there is a text that is near but wrong. All other texts of a batch then
+count as wrong, and what is measured is how often an anchor finds its own text. Or `sentence1`, `sentence2` and `score`,
+the higher the nearer (0 and 1 will do): pairs come to lie in the order of their scores, whatever their scale, and what
+is measured is the rank correlation.
 
 Run it with `python`, `uv run` or `accelerate launch`; run it again and it goes on from its last checkpoint.
 """
@@ -37,17 +40,20 @@ DTYPE, BF16, FP16, ATTENTION, CHECKPOINTING = "float32", True, False, "sdpa", Fa
 LOG_STEPS, EVAL_STEPS, PATIENCE = 10, 0.1, 3  # steps, or a share of all steps
 PROJECT, RUN_NAME = "modelsmith", "embeddings"
 EVAL_ROWS = 500  # held-out pairs that are measured before and after
+PAIRS, SCORED = ("anchor", "positive", "negative"), ("sentence1", "sentence2", "score")  # what rows may hold
 
 
 def to_rows(row):
     """One row of the dataset as the trainer wants it: a list of none, one or several."""
-    return [{key: row[key] for key in ("anchor", "positive", "negative") if key in row}]
+    return [{key: row[key] for key in (*PAIRS, *SCORED) if key in row}]
 
 
 # --- end of the plan ---
 
+import math
+
 import torch
-from kit_run import REHEARSAL, RUN, Evaluation, outcome, run, save, train, write_json
+from kit_run import REHEARSAL, RUN, Evaluation, Fault, outcome, run, save, train, write_json
 from kit_scoring import shown
 from kit_setup import attention, dtype, load_rows, lora, prepare_model, settings
 from peft import get_peft_model
@@ -56,7 +62,8 @@ from transformers import AutoModel, AutoTokenizer, Trainer, TrainingArguments
 
 def main():
     # 1. The pairs, and some of them held out.
-    rows, held_out = load_rows(DATASET, CONFIG, SPLIT, to_rows, ("anchor", "positive"), SEED, EVAL_SPLIT, EVAL_SHARE)
+    rows, held_out = load_rows(DATASET, CONFIG, SPLIT, to_rows, (), SEED, EVAL_SPLIT, EVAL_SHARE)
+    texts, scored = kind_of(rows)
 
     # 2. The model without any head. A text's vector is pooled from its tokens and brought to length 1.
     path = prepare_model(AutoModel, MODEL, REVISION)
@@ -74,7 +81,7 @@ def main():
         model = get_peft_model(model, lora(ADAPTER, **LORA))
         if CHECKPOINTING:
             model.enable_input_require_grads()
-    lengths = [len(ids) for ids in tokenizer(rows[:200]["positive"])["input_ids"]]
+    lengths = [len(ids) for ids in tokenizer(rows[:200][texts[1]])["input_ids"]]
     outcome.note(longest=max(lengths), cut=sum(n > (MAX_LENGTH or 10**9) for n in lengths) / len(lengths))
 
     def coded(texts):
@@ -83,8 +90,8 @@ def main():
         )
 
     def collate(rows):
-        names = [name for name in ("anchor", "positive", "negative") if rows[0].get(name)]
-        return {name: coded([row[name] for row in rows]) for name in names}
+        batch = {name: coded([row[name] for row in rows]) for name in texts if rows[0].get(name)}
+        return batch | ({"score": torch.tensor([float(row["score"]) for row in rows])} if scored else {})
 
     args = TrainingArguments(
         **settings(
@@ -121,7 +128,7 @@ def main():
             run_name=RUN_NAME,
         )
     )
-    trainer = Contrastive(
+    trainer = (Ordering if scored else Contrastive)(
         model=model,
         args=args,
         train_dataset=rows,
@@ -131,7 +138,7 @@ def main():
     )
 
     # 3. Measure, train, measure again: the same rows by the same code.
-    measured = Measured(coded, held_out)
+    measured = (RankCorrelation if scored else Recall)(coded, held_out)
     measured.by("before", trainer.model)
     train(trainer, PATIENCE)
     measured.by("after", trainer.model)
@@ -139,7 +146,41 @@ def main():
     # 4. What stays.
     save(trainer, tokenizer, AutoModel)
 
-    write_json(RUN / "model" / "pooling.json", {"pooling": POOLING, "normalise": True, "max_length": MAX_LENGTH})
+    describe(RUN / "model", trainer.model.config.hidden_size)
+
+
+def kind_of(rows):
+    """The columns that hold texts, and whether each pair has a score."""
+    named, first = set(rows.column_names), rows[0]
+    if set(SCORED) <= named:
+        values = set(rows["score"])
+        if not all(isinstance(one, int | float) and math.isfinite(one) for one in values):
+            raise Fault("columns", "A score is no number.", "Let to_rows() leave such rows out.")
+        if len(values) < 2:
+            what = f"Every pair has the score {values.pop()}: there is no order to learn."
+            raise Fault("labels", what, "Let to_rows() give such pairs as anchor and positive.")
+        return SCORED[:2], True
+    if {"anchor", "positive"} <= named:
+        return PAIRS, False
+    what = f"The rows have {', '.join(first)}, but {' and '.join(PAIRS[:2])}, or {', '.join(SCORED)}, are needed."
+    raise Fault("columns", what, "Let to_rows() return these columns.")
+
+
+def describe(folder, width):
+    """How texts become vectors, for readers and for sentence-transformers, which loads the folder with it."""
+    write_json(folder / "pooling.json", {"pooling": POOLING, "normalise": True, "max_length": MAX_LENGTH})
+    parts = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    for path in filter(None, parts):
+        (folder / path).mkdir(exist_ok=True)
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(parts.items())
+    ]
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": MAX_LENGTH, "do_lower_case": False})
+    pooling = {"pooling_mode_mean_tokens": POOLING == "mean", "pooling_mode_lasttoken": POOLING == "last"}
+    pooling |= {"word_embedding_dimension": width, "pooling_mode_cls_token": False}
+    write_json(folder / "1_Pooling" / "config.json", pooling)
 
 
 def vectors(model, batch):
@@ -155,42 +196,48 @@ def vectors(model, batch):
 class Contrastive(Trainer):
     """Of all texts in the batch, an anchor must find its own."""
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def loss_of(self, model, inputs):
         anchors = vectors(model, inputs["anchor"])
         others = torch.cat([vectors(model, inputs[name]) for name in ("positive", "negative") if name in inputs])
         logits = anchors @ others.T / TEMPERATURE
-        loss = torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors), device=logits.device))
-        return (loss, {"logits": logits}) if return_outputs else loss
+        return torch.nn.functional.cross_entropy(logits, torch.arange(len(anchors), device=logits.device))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss = self.loss_of(model, inputs)
+        return (loss, {}) if return_outputs else loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
 
+class Ordering(Contrastive):
+    """Of any two pairs in the batch, the one with the higher score must lie closer (the loss called CoSENT)."""
+
+    def loss_of(self, model, inputs):
+        near = (vectors(model, inputs["sentence1"]) * vectors(model, inputs["sentence2"])).sum(-1) / TEMPERATURE
+        wrong = (near[:, None] - near[None, :])[inputs["score"][:, None] < inputs["score"][None, :]]
+        return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong]), dim=0)
+
+
 class Measured:
-    """Does an anchor find its own text among all held-out ones? (recall at 1), and the contrastive loss over them."""
+    """The held-out rows, the same before and after."""
+
+    metric, columns = "", ()
 
     def __init__(self, coded, held_out):
-        self.coded, self.rows = (
-            coded,
-            list(held_out.select(range(min(len(held_out), 4 if REHEARSAL else EVAL_ROWS))) if held_out else []),
-        )
-        told = [{"prompt": shown(row["anchor"]), "reference": shown(row["positive"])} for row in self.rows]
-        self.evaluation = Evaluation("recall_at_1", True, told)
+        most = 4 if REHEARSAL else EVAL_ROWS
+        self.coded, self.rows = coded, list(held_out.select(range(min(len(held_out), most))) if held_out else [])
+        self.evaluation = Evaluation(self.metric, True, [self.told(row) for row in self.rows])
 
     @torch.inference_mode()
     def by(self, when, model):
         if not self.rows or (when == "before" and self.evaluation.has("before")):
             return
         model.eval()
-        near = self.all_vectors(model, "anchor") @ self.all_vectors(model, "positive").T
-        own = torch.arange(len(near))
-        loss = torch.nn.functional.cross_entropy(near / TEMPERATURE, own, reduction="none").tolist()
-        texts = [row["positive"] for row in self.rows]
-        found = near.argmax(-1).tolist()
-        right = [float(texts[i] == texts[at]) for i, at in enumerate(found)]
+        first, second = (self.all_vectors(model, name) for name in self.columns)
         model.train()
-        self.evaluation.record(when, recall_at_1=right, loss=loss, answers=[shown(texts[at]) for at in found])
+        self.evaluation.record(when, **self.values(first, second))
 
     def all_vectors(self, model, name):
         parts = []
@@ -199,6 +246,48 @@ class Measured:
             batch = self.coded([row[name] for row in self.rows[begin : begin + 32]]).to(model.device)
             parts.append(vectors(model, batch).cpu())
         return torch.cat(parts)
+
+
+class Recall(Measured):
+    """Does an anchor find its own text among all held-out ones? (recall at 1), and the contrastive loss over them."""
+
+    metric, columns = "recall_at_1", ("anchor", "positive")
+
+    def told(self, row):
+        return {"prompt": shown(row["anchor"]), "reference": shown(row["positive"])}
+
+    def values(self, anchors, positives):
+        near = anchors @ positives.T
+        own = torch.arange(len(near))
+        loss = torch.nn.functional.cross_entropy(near / TEMPERATURE, own, reduction="none").tolist()
+        texts = [row["positive"] for row in self.rows]
+        found = near.argmax(-1).tolist()
+        right = [float(texts[i] == texts[at]) for i, at in enumerate(found)]
+        return {"recall_at_1": right, "loss": loss, "answers": [shown(texts[at]) for at in found]}
+
+
+class RankCorrelation(Measured):
+    """Do the pairs lie in the order of their scores? Of each row its share in Spearman's correlation, their mean."""
+
+    metric, columns = "spearman", ("sentence1", "sentence2")
+
+    def told(self, row):
+        return {
+            "prompt": f"{shown(row['sentence1'])}\n{shown(row['sentence2'])}",
+            "reference": f"score {row['score']:g}",
+        }
+
+    def values(self, first, second):
+        near = (first * second).sum(-1)
+        shares = ranked(near) * ranked(torch.tensor([float(row["score"]) for row in self.rows]))
+        return {"spearman": shares.tolist(), "answers": [f"cosine {one:.3f}" for one in near.tolist()]}
+
+
+def ranked(values):
+    """Ranks, those of equal values shared, brought to mean 0 and variance 1."""
+    _, place, count = torch.unique(values, return_inverse=True, return_counts=True)
+    ranks = (count.cumsum(0) - (count - 1) / 2).double()[place]
+    return (ranks - ranks.mean()) / ranks.std(correction=0).clamp(min=1e-12)
 
 
 if __name__ == "__main__":

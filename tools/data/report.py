@@ -37,11 +37,16 @@ def head(facts: dict[str, Any]) -> str:
 
 
 def verdicts(facts: dict[str, Any]) -> str:
+    """The methods that work and the one that was asked for; of the others only the names, to save a model's tokens."""
     lines = ["| method | verdict | sure | reason |", "|---|---|---|---|"]
+    others = []
     for method, one in facts["verdicts"].items():
+        if one["verdict"] == "incompatible" and method != facts["method"]:
+            others.append(TITLES[method])
+            continue
         sure = f"{one['confidence']:.0%}" if one["confidence"] else ""
         lines.append(f"| {TITLES[method]} | {MARKS[one['verdict']]} | {sure} | {one['reason'].replace('|', '/')} |")
-    return "\n".join(lines)
+    return "\n".join(lines if len(lines) > 2 else []) + (f"\n\nNot for: {', '.join(others)}." if others else "")
 
 
 def mapping(facts: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ from tests.tools.awkward import chat, chats, jsonl, lines, sums
 from tests.tools.fake_hub import FakeHub
 from tools.context import Cancelled, Context, ToolError
 from tools.data import duplicates, privacy, scan, workers
-from tools.datasets import inspect_dataset
+from tools.data.mapping import compiled
+from tools.datasets import inspect_dataset, prepare_dataset
 
 pytestmark = pytest.mark.usefixtures("context")
 WORDS = [
@@ -306,3 +307,35 @@ def test_a_linked_file_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "blob").write_text("question,answer\n" + "".join(f"{q},{a}\n" for q, a in sums()))
     (tmp_path / "data.csv").symlink_to(tmp_path / "blob")
     assert inspect_dataset(str(tmp_path / "data.csv"))["form"] == "prompt and completion"
+
+
+def test_a_label_of_too_many_values_is_told_to_be_retrieval_with_the_call_that_trains_it(tmp_path: Path) -> None:
+    names = [f"part {n % 5 if n < 400 else n}" for n in range(10_500)]
+    path = str(jsonl(tmp_path, [{"text": f"Where is {n}?", "label": name} for n, name in enumerate(names)]))
+    verdict = inspect_dataset(path, "classification")["verdicts"]["classification"]
+    assert verdict["verdict"] == "incompatible" and verdict["mapping"] is None
+    assert "'label' has over 10,000 different values: finding one of so many is retrieval" in verdict["reason"]
+    with pytest.raises(ToolError, match="is retrieval") as refused:
+        prepare_dataset(path, "classification", out=str(tmp_path / "made"))
+    call = str(refused.value).partition("Train embeddings: ")[2].rstrip(".")
+    made = eval(call.removesuffix(")") + f", out={str(tmp_path / 'made')!r})")
+    assert made["method"] == "embeddings" and "positive" in made["mapping"]
+
+
+def test_a_number_as_label_is_a_class_when_it_has_few_values_and_else_regression(tmp_path: Path) -> None:
+    for number, (scores, word) in enumerate(
+        (
+            ([float(n % 3) for n in range(60)], "needs mapping"),  # 0.0, 1.0 and 2.0, as tables write them
+            ([n / 7 for n in range(60)], "incompatible"),
+            ([n * 13 for n in range(60)], "incompatible"),
+        )
+    ):
+        rows = [{"text": f"Review {n} of it", "rating": score} for n, score in enumerate(scores)]
+        path = str(jsonl(tmp_path, rows, f"{number}.jsonl"))
+        verdict = inspect_dataset(path, "classification")["verdicts"]["classification"]
+        assert verdict["verdict"] == word, verdict["reason"]
+        if word == "incompatible":
+            assert "'rating' holds 60 different values" in verdict["reason"] and "regression" in verdict["reason"]
+            assert "Add a column of a few classes" in verdict["reason"]
+        else:
+            assert compiled(verdict["mapping"])(rows[4])[0]["label"] == 1

@@ -16,6 +16,7 @@ from tools.data import duplicates, language, lengths, methods, privacy, problems
 from tools.data.first import first_rows, repeated_columns
 from tools.data.following import prepare_first, told_next
 from tools.data.forms import recognise
+from tools.data.labels import MOST_LABELS, too_many
 from tools.data.mapping import LABELLED, PICTURES, PROGRAMS, program
 from tools.data.rows import texts_in
 from tools.data.scan import MOST_KINDS, Tally, Task
@@ -41,6 +42,8 @@ def audit(path: str, method: str | None, tokenizer: str | None, max_length: int,
         found += repeats(task, tally, places)
     labels = sorted_labels(tally.labels) if task.label else Counter()
     verdicts = [methods.judge(one, forms, rows) for one in PROGRAMS]
+    if len(labels) > MOST_LABELS and chosen and (form := methods.form_for(chosen, forms)):
+        verdicts = [methods.refused(chosen, too_many(path, form)) if one.method == chosen else one for one in verdicts]
     measured = lengths.measure(tally, tokens, max_length)
     schema = schema_of(tally)
     mixed = {name: list(facts["types"]) for name, facts in schema.items() if is_mixed(list(facts["types"]))}

@@ -6,6 +6,7 @@ from typing import Any
 
 from tools.context import ToolError
 from tools.data.boxes import way_of
+from tools.data.labels import is_label
 from tools.data.pictures import size_of
 from tools.data.shape import WORDS, Columns, Form, Row, columns_of, fit, turn_keys
 
@@ -197,7 +198,7 @@ def area_of(objects: Row) -> Any:
 def labelled(columns: Columns, rows: list[Row]) -> Form | None:
     label, sure = columns.best("label", ("int", "bool", "text", "float"), least=0.7)
     column = columns.all.get(label)
-    if not column or column.kind == "float" or column.distinct > max(20, len(rows) // 2) or column.length > 60:
+    if not column or not is_label(column, rows):
         return None
     image, seen = columns.best("image", IMAGE)
     if image:

@@ -234,7 +234,7 @@ def classification(w: Writer) -> str | None:
 
 
 def label(w: Writer) -> str:
-    return f"int({w.column('label')})" if w.kind("label") == "bool" else w.column("label")
+    return f"int({w.column('label')})" if w.kind("label") in ("bool", "float") else w.column("label")
 
 
 def token_classification(w: Writer) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tools.context import ToolError
 from tools.data.boxes import WAYS
+from tools.data.labels import like_a_label
 from tools.data.mapping import PROGRAMS, compiled, group, program
 from tools.data.shape import Form, Row
 
@@ -95,7 +96,7 @@ def form_for(method: str, forms: list[Form]) -> Form | None:
 def judge(method: str, forms: list[Form], rows: list[Row]) -> Verdict:
     form = form_for(method, forms)
     if form is None:
-        return Verdict(method, "incompatible", why_not(method, forms, rows))
+        return refused(method, why_not(method, forms, rows))
     code = program(form, method)
     assert code
     confidence = round(form.confidence * LESS.get((group(form), method), 1.0), 2)
@@ -109,6 +110,10 @@ def judge(method: str, forms: list[Form], rows: list[Row]) -> Verdict:
     shown = ", ".join(f"{role} from {column!r}" for role, column in columns.items())
     reason = f"Has the form of {form.name} ({shown}): {why}.{extra}"
     return Verdict(method, "needs mapping", reason, confidence, form.name, columns, code)
+
+
+def refused(method: str, reason: str) -> Verdict:
+    return Verdict(method, "incompatible", reason)
 
 
 def unlike(code: str, rows: list[Row], method: str) -> str | None:
@@ -134,6 +139,8 @@ def unlike(code: str, rows: list[Row], method: str) -> str | None:
 
 
 def why_not(method: str, forms: list[Form], rows: list[Row]) -> str:
+    if method in ("classification", "image_classification") and (crowded := like_a_label(rows)):
+        return f"Needs {NEEDS[method]}; {crowded}"
     if not forms:
         names = ", ".join(list(rows[0])[:12]) if rows else "none"
         return f"Needs {NEEDS[method]}; the columns ({names}) tell nothing of the kind."

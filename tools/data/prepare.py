@@ -19,6 +19,7 @@ from tools.data import duplicates, methods
 from tools.data.cures import checked
 from tools.data.first import first_rows
 from tools.data.forms import recognise
+from tools.data.labels import MOST_LABELS, label_kind, too_many
 from tools.data.mapping import LABELLED, program
 from tools.data.read import read
 from tools.data.shape import Form
@@ -26,7 +27,6 @@ from tools.data.source import Source, folder_of, name_of, open_source
 from tools.data.stage import GROUP, Stage, Staged
 
 MANIFEST = "manifest.json"
-MOST_LABELS = 10_000
 
 
 def prepare(
@@ -48,7 +48,7 @@ def prepare(
     if form is None:
         raise ToolError(f"{path} does not fit {chosen}: {methods.why_not(chosen, forms, rows)}")
     steps[0]["method"] = chosen
-    labels = all_labels(source, form) if chosen in LABELLED and label_kind(form) in ("text", "texts") else None
+    labels = all_labels(source, form) if chosen in LABELLED else None
     code = program(form, chosen)
     assert code
     target = place_for(out, f"{name_of(path)}-{chosen}")
@@ -86,24 +86,21 @@ def prepare(
     return target, manifest
 
 
-def label_kind(form: Form) -> str:
-    return form.kinds.get("label") or form.kinds.get("tags") or ""
-
-
-def all_labels(source: Source, form: Form) -> list[str]:
-    """Every label there is, in order: their numbers."""
-    column, found = form.columns.get("label") or form.columns["tags"], set()
+def all_labels(source: Source, form: Form) -> list[str] | None:
+    """Every label there is, in order; None if they are numbers already."""
+    column, found = form.columns.get("label") or form.columns["tags"], set[str | float]()
     for part in source.parts:
         for batch in read(part):
             here().check()
             for row in batch.rows:
                 value = row.get(column)
                 for one in value if isinstance(value, list) else [value]:
-                    if isinstance(one, str) and one.strip():
+                    if isinstance(one, int | float) or (isinstance(one, str) and one.strip()):
                         found.add(one)
-        if len(found) > MOST_LABELS:
-            raise ToolError(f"{column!r} has over {MOST_LABELS:,} different values: that is no label.")
-    return sorted(found)
+            if len(found) > MOST_LABELS:
+                raise ToolError(too_many(source.name, form))
+    texts = [one for one in found if isinstance(one, str)]
+    return sorted(texts) if label_kind(form) in ("text", "texts") else None
 
 
 def place_for(out: str | None, name: str) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from tools.data import duplicates, privacy
 from tools.data.batch import Batch
 from tools.data.boxes import picture_fault
+from tools.data.labels import MOST_LABELS
 from tools.data.mapping import compiled
 from tools.data.read import read
 from tools.data.rows import asked_of, fault, missing, picture_of, text_of, texts_in, turns_of
@@ -219,7 +220,7 @@ def count_kinds(tally: Tally, row: dict[str, Any]) -> None:
 
 def count_labels(tally: Tally, label: Any) -> None:
     for one in label if type(label) is list else (label,):
-        if isinstance(one, str | int | bool | float) and (len(tally.labels) < MOST_KINDS or one in tally.labels):
+        if isinstance(one, str | int | bool | float) and (len(tally.labels) <= MOST_LABELS or one in tally.labels):
             tally.labels[one] += 1
 
 

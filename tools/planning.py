@@ -317,6 +317,7 @@ def held_out_share(rows: int) -> float:
 
 def notes_of(found: Found, facts: Facts, method: str, best: Fit, prices: str) -> list[str]:
     model = found.model
+    counted = f"{facts.problems} problem{'s' if facts.problems > 1 else ''}"
     unreached = model.experts and best.work.adapter != "none"
     prepare = f"`prepare_dataset({facts.id!r}, method={method!r})`, and plan with the folder it writes"
     return [
@@ -325,9 +326,7 @@ def notes_of(found: Found, facts: Facts, method: str, best: Fit, prices: str) ->
         "Jobs need a Hugging Face token with credit." if best.offer.where == "hf-jobs" and not here().hf_token else "",
         f"Assumed: {facts.assumed.rstrip('.')}." if facts.assumed else "",
         f"Prepare the data first, {facts.prepare_first}: {prepare}." if facts.prepare_first else "",
-        f"The audit found {facts.problems} problem{'s' if facts.problems > 1 else ''}: see inspect_dataset({facts.id!r})."
-        if facts.problems
-        else "",
+        f"The audit found {counted}: see inspect_dataset({facts.id!r})." if facts.problems else "",
         "Memory is less certain: the shape is not read from a config." if not model.exact else "",
         "Adapters reach attention only here: the experts are fused tensors, and stay as they are." if unreached else "",
         f"{method} needs a reward function; write_training_script takes it." if method in SAMPLING else "",

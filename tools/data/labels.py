@@ -1,4 +1,4 @@
-"""Is a column a label? Of few values it is; many are a quantity, or texts to be retrieved. One line says so, and the cure"""
+"""Is a column a label? Of few values it is; many are a quantity, or texts to be retrieved. One line tells the cure."""
 
 from typing import Any
 

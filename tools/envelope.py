@@ -47,7 +47,7 @@ def markdown_of(envelope: dict[str, Any], most_rows: int = 50) -> str:
     if kind == "file":
         return f"{title or 'File'}: `{envelope.get('path')}`"
     if kind == "job":
-        return f"{title or 'Job'} `{envelope.get('ref')}`: {envelope.get('state')}"
+        return f"`{envelope.get('ref')}`: {envelope.get('state')}{f', {title}' if title else ''}"
     return title or str(kind)
 
 

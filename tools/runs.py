@@ -99,16 +99,18 @@ def run_status(run: str | None = None) -> dict:
 
 def told(folder: Path, now: Standing) -> dict[str, Any]:
     reports.keep_current(folder, now)
-    watch.tell(folder, now, line(folder.name, now).partition(": ")[2])
+    words = line(now)
+    watch.tell(folder, now, words)
     more: dict[str, Any] = {"alerts": now.alerts[-10:], "log": log_lines(folder, 8), "over": now.over}
     if warning := too_slow(folder, now):
         more["note"] = warning
     if now.state == "succeeded":
         more["verdict"] = evaluation.verdict(folder)
+        words += f", verdict {more['verdict']['verdict']}" if more["verdict"] else ""
     if cause := diagnose(folder, now):
         more["diagnosis"] = cause
     known = {name: value for name, value in facts(folder, now).items() if name != "state"}
-    return envelope.job(folder.name, now.state, line(folder.name, now), **known, **more)
+    return envelope.job(folder.name, now.state, words, **known, **more)
 
 
 def too_slow(folder: Path, now: Standing) -> str:
@@ -122,7 +124,7 @@ def too_slow(folder: Path, now: Standing) -> str:
     )
 
 
-def line(name: str, now: Standing) -> str:
+def line(now: Standing) -> str:
     """The standing in a few words."""
     parts = [f"step {now.step} of {now.planned}" if now.planned else f"step {now.step}" if now.step else ""]
     shown = {"loss": "loss {:.4g}", "reward": "reward {:.4g}", "tokens_per_second": "{:,.0f} tokens/s"}
@@ -131,7 +133,7 @@ def line(name: str, now: Standing) -> str:
         parts.append(f"about {span(now.eta_seconds)} left")
     if now.over:
         parts.append(now.reason)
-    return f"{name}: " + (", ".join(part for part in parts if part) or now.state)
+    return ", ".join(part for part in parts if part) or now.state
 
 
 def span(seconds: float) -> str:

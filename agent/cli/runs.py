@@ -100,7 +100,7 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
 def status_text(told: dict[str, Any]) -> str:
     """A run for the eye: the line, what to know, and how it came out."""
-    lines = [f"{told['state']:<10} {told['title']}"]
+    lines = [f"{told['state']:<10} {told['ref']}: {told['title']}"]
     if told.get("reason") and told["reason"] not in told["title"]:
         lines.append(f"           {told['reason']}")
     if told.get("note"):

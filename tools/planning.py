@@ -288,10 +288,12 @@ def machine_values(made: Draft, best: Fit, adapter: str) -> dict[str, Any]:
             made.put("dtype", "float32", "all weights are learned, and small steps would be lost in 16 bits")
         else:
             made.put("dtype", "bfloat16" if bf16 else "float16", "the frozen weights need no more")
+    for name in Hyper.model_fields:
+        if name in made.pinned and name not in made.values:
+            made.put(name, made.pinned[name], "you set it")
     few = (made.pinned.get("max_steps") or 1_000) <= 100
-    made.values["logging_steps"] = 1 if few else 10
-    unused = {key: value for key, value in made.pinned.items() if key in Hyper.model_fields}
-    return {key: value for key, value in (made.values | unused).items() if key in Hyper.model_fields}
+    made.values.setdefault("logging_steps", 1 if few else 10)
+    return {name: value for name, value in made.values.items() if name in Hyper.model_fields}
 
 
 def adapter_values(method: str, adapter: str, rank: int, pins: dict[str, Any]) -> dict[str, Any]:

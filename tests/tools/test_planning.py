@@ -253,3 +253,11 @@ def test_of_machines_that_cost_alike_the_fastest_is_taken(desk: Context) -> None
     cheapest = next(one for one in told["offers"] if "cheapest" in one["mark"])
     assert chosen["usd"][1] <= cheapest["usd"][1] * 1.25 + 0.10
     assert chosen["minutes"][1] < cheapest["minutes"][1] / 4  # a processor for hours costs as much
+
+
+def test_what_a_person_sets_stands_in_the_plan_as_theirs(desk: Context) -> None:
+    said = {"max_steps": 10, "logging_steps": 3, "num_train_epochs": 4}
+    made = plan_training("tiny", "talk.jsonl", "sft", overrides=said)
+    told = {one["what"]: (one["value"], one["why"]) for one in made["reasons"]}
+    assert [told[name] for name in said] == [(str(value), "you set it") for value in (10, 3, 4)]
+    assert read_plan(made["plan"]).hyper.logging_steps == 3

@@ -209,7 +209,7 @@ def rate(method: str, adapter: str, model: Model) -> tuple[float, str]:
         return with_adapter, f"usual for {method} with an adapter; all weights take about a tenth"
     if model.parameters < TINY:
         return (
-            whole * 10,
+            float(f"{whole * 10:g}"),
             f"ten times the usual {whole:g}: with {short(model.parameters)} parameters less does not move",
         )
     return whole, f"usual for {method} with all weights"

@@ -58,15 +58,21 @@ class Change:
 
 
 def verdict(folder: Path) -> dict[str, Any]:
-    """`verdict` (WIN, MARGINAL, REGRESSION, NO EVIDENCE), `reason`, `changes` by measure, `samples` side by side."""
+    """`verdict` (WIN, MARGINAL, REGRESSION, NO EVIDENCE), `metric` that it was computed from, `reason`, `changes` by
+    measure, `samples` side by side."""
     told = record.part(folder / "eval.json")
     if not told or "before" not in told or "after" not in told:
         missing = "nothing was measured" if "before" not in told else "only the model before training was measured"
-        return {"verdict": "NO EVIDENCE", "reason": f"{missing}.", "changes": [], "samples": []}
+        return {"verdict": "NO EVIDENCE", "metric": None, "reason": f"{missing}.", "changes": [], "samples": []}
     changes = compare(told)
-    word, reason = judge(changes, str(told.get("metric") or "loss"))
-    samples = side_by_side(told)
-    return {"verdict": word, "reason": reason, "changes": [asdict(one) for one in changes], "samples": samples}
+    word, metric, reason = judge(changes, str(told.get("metric") or "loss"))
+    more = {"changes": [asdict(one) for one in changes], "samples": side_by_side(told)}
+    return {"verdict": word, "metric": metric, "reason": reason, **more}
+
+
+def judged_by(verdict: dict[str, Any]) -> str:
+    """What to say after a verdict's word: the measure that it was computed from."""
+    return f" (judged by {verdict['metric']})" if verdict["metric"] else ""
 
 
 def compare(told: dict[str, Any]) -> list[Change]:
@@ -124,30 +130,30 @@ def student(freedom: int) -> float:
     return z + first / freedom + second / freedom**2
 
 
-def judge(changes: list[Change], own: str) -> tuple[str, str]:
-    """The task's own measure decides; the others count where it says nothing."""
+def judge(changes: list[Change], own: str) -> tuple[str, str | None, str]:
+    """The verdict, the measure that decided, and why. The task's own decides; the others where it says nothing."""
     if not changes:
-        return "NO EVIDENCE", "no row has a number both before and after."
+        return "NO EVIDENCE", None, "no row has a number both before and after."
     if all(one.rows < LEAST_ROWS for one in changes):
         most = max(one.rows for one in changes)
-        return "NO EVIDENCE", f"only {most} held-out rows were measured; at least {LEAST_ROWS} are needed."
+        return "NO EVIDENCE", None, f"only {most} held-out rows were measured; at least {LEAST_ROWS} are needed."
     usable = [one for one in changes if one.rows >= LEAST_ROWS]
     main, others = usable[0], usable[1:]
     if main.worse:
-        return "REGRESSION", f"{main.told()}."
+        return "REGRESSION", main.name, f"{main.told()}."
     if main.better and main.worth:
         against = [one for one in others if one.worse]
         but = f" But {against[0].told()}." if against else ""
-        return "WIN", f"{main.told()}.{but}"
+        return "WIN", main.name, f"{main.told()}.{but}"
     if main.better:
-        return "MARGINAL", f"{main.told()}: surely better, but by little."
+        return "MARGINAL", main.name, f"{main.told()}: surely better, but by little."
     unclear = f"{main.told()}: {main.doubt()}"
     if worse := next((one for one in others if one.worse), None):
-        return "REGRESSION", f"{unclear}, and {worse.told()}."
+        return "REGRESSION", worse.name, f"{unclear}, and {worse.told()}."
     if better := next((one for one in others if one.better and one.worth), None):
-        return "MARGINAL", f"{unclear}, but {better.told()}."
+        return "MARGINAL", better.name, f"{unclear}, but {better.told()}."
     least = "" if main.name == own else f" ({own} has too few rows)"
-    return "NO EVIDENCE", f"{unclear}{least}."
+    return "NO EVIDENCE", main.name, f"{unclear}{least}."
 
 
 def side_by_side(told: dict[str, Any], most: int = 5) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def told(folder: Path, now: Standing) -> dict[str, Any]:
         more["note"] = warning
     if now.state == "succeeded":
         more["verdict"] = evaluation.verdict(folder)
-        words += f", verdict {more['verdict']['verdict']}" if more["verdict"] else ""
+        words += f", verdict {more['verdict']['verdict']}{evaluation.judged_by(more['verdict'])}"
     if cause := diagnose(folder, now):
         more["diagnosis"] = cause
     known = {name: value for name, value in facts(folder, now).items() if name != "state"}

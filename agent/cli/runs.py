@@ -100,6 +100,8 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
 def status_text(told: dict[str, Any]) -> str:
     """A run for the eye: the line, what to know, and how it came out."""
+    from tools import evaluation
+
     lines = [f"{told['state']:<10} {told['ref']}: {told['title']}"]
     if told.get("reason") and told["reason"] not in told["title"]:
         lines.append(f"           {told['reason']}")
@@ -111,7 +113,7 @@ def status_text(told: dict[str, Any]) -> str:
         lines += [f"  cure: {one['what']} ({one['why']})" for one in cause.get("cures", [])]
         lines += [f"  {cause['advice']}"] if cause.get("advice") else []
     if verdict := told.get("verdict"):
-        lines += ["", f"VERDICT: {verdict['verdict']}, {verdict['reason']}"]
+        lines += ["", f"VERDICT: {verdict['verdict']}{evaluation.judged_by(verdict)}, {verdict['reason']}"]
     if told.get("log"):
         lines += ["", *(f"  {line}" for line in told["log"])]
     return "\n".join(lines)

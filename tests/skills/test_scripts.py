@@ -398,7 +398,7 @@ def test_two_results_are_compared_row_by_row(tmp_path: Path) -> None:
     assert found["p"] == pytest.approx(0.000436, rel=0.01) and found["significant"]
     assert done.stdout.endswith("VERDICT: WIN\n")
     assert "VERDICT: REGRESSION\n" in run("evaluation/scripts/compare.py", better, base).stdout
-    assert "VERDICT: MARGINAL (not significant)" in run("evaluation/scripts/compare.py", base, base).stdout
+    assert "VERDICT: NO EVIDENCE\n" in run("evaluation/scripts/compare.py", base, base).stdout
     other = result("other", [True] * 100, data={"sha256": "y"})
     assert refused(run("evaluation/scripts/compare.py", base, other), "different rows")
 

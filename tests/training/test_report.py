@@ -36,8 +36,11 @@ def test_a_finished_runs_report_has_everything(place: Path, tmp_path: Path) -> N
     at_end("one")
     told = reports.write_report("one")
     text = told["markdown"]
-    assert "State: **succeeded**" in text and "VERDICT: **WIN**" in text and "`--force`" in text
+    assert (
+        "State: **succeeded**" in text and "VERDICT: **WIN** (judged by exact_match), " in text and "`--force`" in text
+    )
     assert "sums.jsonl" in section(text, "What was asked") and "**sft**" in section(text, "What was asked")
+    assert "; judged by exact_match on held-out rows." in section(text, "What was asked")  # the plan said loss
     assert "Audit: ready" in section(text, "Data") and "20% of the training rows" in section(text, "Data")
     assert "| learning_rate | 0.001 | small models take a \\| larger one |" in section(text, "Plan")
     assert "| time | 1.0 to 2.0 min | 0." in section(text, "Time and cost") and "$0.00" in section(

@@ -223,7 +223,7 @@ def test_runs_are_compared_by_plan_and_outcome(place: Path) -> None:
     rows = {row[0]: row[1:] for row in compared["rows"]}
     assert rows["plan: hyper.learning_rate"] == [0.001, 0.0005]
     assert [name for name in rows if name.startswith("plan: ")] == ["plan: hyper.learning_rate"]
-    assert rows["state"] == ["succeeded", "succeeded"] and rows["verdict"] == ["WIN", "WIN"]
+    assert rows["state"] == ["succeeded", "succeeded"] and rows["verdict"] == ["WIN (judged by exact_match)"] * 2
     assert rows["exact_match, before → after"] == ["0 → 0.75", "0 → 0.75"]
 
 

@@ -36,7 +36,10 @@ def test_a_run_is_forced_followed_and_reported(home: Path, runs: Path, cli: Cli)
         f"step {n}" for n in range(1, 7)
     ]
     shown = cli("runs", "show", "one")
-    assert shown.stdout.startswith("succeeded  one: step 6 of 6") and "VERDICT: WIN" in shown.stdout
+    assert (
+        shown.stdout.startswith("succeeded  one: step 6 of 6")
+        and "VERDICT: WIN (judged by exact_match), " in shown.stdout
+    )
     assert "one" in cli("runs", "list").stdout
     assert json.loads(cli("runs", "list", "--json").stdout)["rows"][0][:2] == ["one", "succeeded"]
     report = cli("runs", "report", "one")

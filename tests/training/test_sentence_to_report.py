@@ -71,7 +71,7 @@ def test_the_demo_ends_with_a_win_that_can_be_seen(sandboxed: Path, tmp_path: Pa
     ended = agent(tmp_path, "run", task, "--model", "recipes", "--yes", "--offline")
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr
     page = (tmp_path / "training_reports" / "tiny-qwen3-phrases-sft.md").read_text()
-    assert "VERDICT: **WIN**, exact_match" in page
+    assert "VERDICT: **WIN** (judged by exact_match), exact_match" in page
     text = r"\s+```text\n([^`]*)\n```\s+"
     pattern = rf"\*\*reference\*\*{text}\*\*before\*\*{text}\*\*after\*\*{text}"
     samples = re.findall(pattern, page)

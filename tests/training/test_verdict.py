@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ def judged(
 
 def test_clearly_more_right_answers_are_a_win(tmp_path: Path) -> None:
     told = judged(tmp_path, {"exact_match": [0.0] * 30}, {"exact_match": [1.0] * 20 + [0.0] * 10})
-    assert told["verdict"] == "WIN"
+    assert (told["verdict"], told["metric"]) == ("WIN", "exact_match")
     assert "0 → 0.6667 on 30 rows" in told["reason"]
 
 
@@ -47,6 +48,7 @@ def test_a_lower_loss_alone_is_marginal_and_a_higher_one_a_regression(tmp_path: 
     same = {"exact_match": [0.0] * 20}
     told = judged(tmp_path, {**same, "loss": [3.0] * 20}, {**same, "loss": [2.0] * 20})
     assert told["verdict"] == "MARGINAL" and "but loss (lower is better) 3 → 2" in told["reason"]
+    assert told["metric"] == "loss"  # which decided, though exact_match is the task's own
     assert judged(tmp_path, {**same, "loss": [2.0] * 20}, {**same, "loss": [3.0] * 20})["verdict"] == "REGRESSION"
 
 
@@ -139,3 +141,16 @@ def test_samples_stand_side_by_side_those_that_moved_first(tmp_path: Path) -> No
     samples = judged(tmp_path, before, after, rows=rows)["samples"]
     assert samples[0] == {"row": 7, "prompt": "q7", "reference": "r7", "before": "x", "after": "r7"}
     assert samples[1]["row"] == 10 and len(samples) == 5
+
+
+def test_the_evaluation_skill_compares_two_results_by_the_same_rule(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "skills" / "evaluation" / "scripts" / "compare.py"
+    compared = run_path(str(script))["judged"]
+    cases = {(8, 8, 0): "NO EVIDENCE", (12, 4, 0): "NO EVIDENCE", (40, 14, 2): "WIN", (40, 2, 14): "REGRESSION"}
+    cases |= {(600, 9, 0): "MARGINAL", (60, 20, 14): "NO EVIDENCE", (200, 0, 0): "NO EVIDENCE", (12, 12, 0): "WIN"}
+    for (rows, better, worse), word in cases.items():
+        changes = [1] * better + [-1] * worse + [0] * (rows - better - worse)
+        before = {"exact_match": [float(one < 0) for one in changes]}
+        after = {"exact_match": [float(one > 0) for one in changes]}
+        assert judged(tmp_path, before, after)["verdict"] == word, (rows, better, worse)
+        assert compared(changes)[0] == word, (rows, better, worse)

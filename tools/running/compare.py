@@ -38,7 +38,7 @@ def table(folders: list[Path]) -> dict[str, Any]:
     measured = {change["name"] for one in verdicts for change in one["changes"]}
     for name in sorted(measured):
         rows.append([f"{name}, before → after", *(moved(one, name) for one in verdicts)])
-    rows.append(["verdict", *(one["verdict"] for one in verdicts)])
+    rows.append(["verdict", *(one["verdict"] + evaluation.judged_by(one) for one in verdicts)])
     data = {shown(plan.get("dataset.fingerprint") or plan.get("dataset.id")) for plan in plans}
     apart = "They were measured on different data: compare their verdicts with care." if len(data) > 1 else ""
     columns = ["", *(folder.name for folder in folders)]

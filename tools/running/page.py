@@ -24,7 +24,7 @@ def markdown(folder: Path, plan: dict[str, Any], now: Standing, picture: str | N
     sections = [
         f"# {plan.get('method')} of {model.get('id')} on {data.get('id')}",
         head(folder, now, verdict),
-        section("What was asked", asked(plan)),
+        section("What was asked", asked(folder, plan, verdict)),
         section("Data", dataset(folder, data, plan)),
         section("Plan", settings(plan)),
         section("Time and cost", cost(folder, plan, now)),
@@ -45,7 +45,7 @@ def section(title: str, text: str) -> str:
 def head(folder: Path, now: Standing, verdict: dict[str, Any] | None) -> str:
     lines = [f"Run `{folder.name}`", f"State: **{now.state}**" + (f", {now.reason}" if now.reason else "")]
     if verdict:
-        lines.append(f"VERDICT: **{verdict['verdict']}**, {verdict['reason']}")
+        lines.append(f"VERDICT: **{verdict['verdict']}**{evaluation.judged_by(verdict)}, {verdict['reason']}")
     if record.job(folder).get("forced"):
         lines.append("A person started it without a passed preflight of this very script (`--force`).")
     if record.job(folder).get("jailed"):
@@ -54,16 +54,22 @@ def head(folder: Path, now: Standing, verdict: dict[str, Any] | None) -> str:
     return "  \n".join(lines)
 
 
-def asked(plan: dict[str, Any]) -> str:
+def asked(folder: Path, plan: dict[str, Any], verdict: dict[str, Any] | None) -> str:
     model, data, adapter = plan.get("model") or {}, plan.get("dataset") or {}, plan.get("adapter") or {}
     kind = {"none": "all weights", "lora": f"LoRA r={adapter.get('r')}", "qlora": f"QLoRA r={adapter.get('r')}"}
     what = kind.get(str(adapter.get("kind")), "")
-    measure = (plan.get("eval") or {}).get("metric") or "loss"
+    measure = (verdict or {}).get("metric") or record.part(folder / "eval.json").get("metric") or meant(plan)
     return (
         f"Train `{model.get('id')}`{at(model.get('revision'))} with **{plan.get('method')}** ({what}) "
         f"on `{data.get('id')}`, split `{data.get('split')}`; judged by {measure} on held-out rows. "
         f"Seed {plan.get('seed')}."
     )
+
+
+def meant(plan: dict[str, Any]) -> str:
+    """What will decide, as long as nothing is measured."""
+    named = (plan.get("eval") or {}).get("metric") or "loss"
+    return f"{named}, or exact_match where the answers are short," if plan.get("method") == "sft" else named
 
 
 def at(revision: str | None) -> str:
@@ -198,7 +204,8 @@ def judged(now: Standing, verdict: dict[str, Any] | None, caution: str) -> str:
         for one in verdict["changes"]
     ]
     table = ["| measure | before | after | gain | 95 % | rows |", "|---|---|---|---|---|---|", *rows] if rows else []
-    return "\n".join([f"**{verdict['verdict']}**: {verdict['reason']}", "", *table, "", caution]).rstrip()
+    word = f"**{verdict['verdict']}**{evaluation.judged_by(verdict)}: {verdict['reason']}"
+    return "\n".join([word, "", *table, "", caution]).rstrip()
 
 
 def samples(verdict: dict[str, Any] | None) -> str:

@@ -167,8 +167,9 @@ export class Run {
   }
 }
 
-function verdictBox({ verdict, reason }) {
-  return h("p.verdict", { "data-verdict": String(verdict).toLowerCase() }, h("strong", {}, verdict), h("span", {}, reason));
+function verdictBox({ verdict, metric, reason }) {
+  const told = metric ? `judged by ${metric}: ${reason}` : reason;
+  return h("p.verdict", { "data-verdict": String(verdict).toLowerCase() }, h("strong", {}, verdict), h("span", {}, told));
 }
 
 function rehearsal(findings) {

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from agent import __version__, cli
 from agent.errors import Trouble, UserError
@@ -19,6 +19,14 @@ from agent.errors import Trouble, UserError
 CANCELLED = 130
 READER_GONE = 141
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+BEGIN = """\
+to begin with:
+  python -m agent doctor          what works here, and what to do about the rest
+  python -m agent ui              the page in the browser
+  python -m agent run "which learning rate was best in runs.csv?"
+"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +38,10 @@ class Parser(argparse.ArgumentParser):
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
 
+    def error(self, message: str) -> NoReturn:
+        """One line, as for every other mistake, instead of all the flags."""
+        self.exit(2, f"error: {message}. `{self.prog} --help` tells what there is.\n")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """What a command does not know is told with that command's usage, not with that of the whole program."""
         found, unknown = super().parse_known_args(args, namespace)
@@ -39,9 +51,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m agent", description="Modelsmith, a self-hosted agent that makes models.")
+    parser = Parser(
+        prog="python -m agent",
+        description="Modelsmith, a self-hosted agent that makes models.",
+        epilog=BEGIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"modelsmith {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def help(args: argparse.Namespace) -> int:
+        parser.print_help()
+        return 0
+
+    parser.set_defaults(run=help)
     for name in cli.MODULES:
         importlib.import_module(name).add(commands)
     return parser

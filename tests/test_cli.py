@@ -155,3 +155,26 @@ def test_a_home_that_cannot_be_written_is_told_in_one_line(cli: Cli) -> None:
     done = cli("sessions", "list", MODELSMITH_HOME="/proc/nowhere")
     assert done.returncode == 1 and done.stderr.startswith("error: Session log") and done.stderr.count("\n") == 1
     assert "Traceback" in cli("sessions", "list", "--debug", MODELSMITH_HOME="/proc/nowhere").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["sandbx"], "invalid choice: 'sandbx'"),
+        (["sessions"], "required: VERB"),
+        (["run", "x", "--max-steps", "many"], "--max-steps: 'many' is not a whole number of 1 or more"),
+        (["run", "x", "--max-usd", "much"], "--max-usd: 'much' is not an amount of dollars"),
+        (["run", "x", "--file", str(ROOT)], f"{ROOT} is a folder"),
+        (["sessions", "list", "--limit", "0"], "--limit: '0' is not a whole number of 1 or more"),
+        (["ui", "--port", "99999"], "--port: '99999' is not a port"),
+        (["sandbox", "run", "/no/such", "--", "true"], "/no/such is not there"),
+    ],
+)
+def test_a_wrong_word_or_number_is_told_in_one_line(arguments: list[str], told: str, cli: Cli) -> None:
+    answer = cli(*arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("error: ") and told in answer.stderr and answer.stderr.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
+    assert cli().stdout == cli("--help").stdout != ""

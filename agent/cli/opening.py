@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.flags import amount, count, positive
 from agent.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,27 +40,6 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-usd", type=amount, metavar="USD", help="never spend more than this in the session")
 
 
-def amount(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no amount of dollars")
-    return number
-
-
-def positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return number
-
-
-def count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
 def settings_of(args: argparse.Namespace) -> "Settings":
     """The settings with what the flags of this command say on top."""
     from agent.settings import load_settings
@@ -93,6 +73,8 @@ def redactor_of(settings: "Settings") -> "Redactor":
 def check_files(paths: list[Path]) -> list[Path]:
     """Before anything starts: the files a person named are there."""
     for path in paths:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder. Give the path of a file.")
         if not path.is_file():
             raise UserError(f"There is no file {path}. Give the path of a file.")
     return paths

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent.cli.opening import positive, redactor_of, settings_of
+from agent.cli.flags import positive
+from agent.cli.opening import redactor_of, settings_of
 from agent.errors import UserError
 
 Command = Callable[[argparse.Namespace], dict[str, Any]]

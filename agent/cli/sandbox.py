@@ -5,7 +5,6 @@ Only the arguments are read here; the work is done in `agent.sandbox`.
 
 import argparse
 import errno
-import ipaddress
 import json
 import os
 import shlex
@@ -13,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from agent.cli.flags import is_loopback, port, positive
 from agent.errors import UserError
 
 DEFAULT_PORT = 8449
@@ -94,27 +94,6 @@ def variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{number} is no port: 0 to 65535")
-    return number
-
-
-def positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
-    return number
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def serve(args: argparse.Namespace) -> int:
     key = args.key or os.environ.get("MODELSMITH_SANDBOX_KEY")
     if not is_loopback(args.host) and len(key or "") < SHORTEST_KEY:
@@ -185,6 +164,9 @@ def run_program(args: argparse.Namespace) -> int:
     from agent.settings import load_settings
     from tools.context import ToolError
 
+    for path in (args.folder, *args.read):
+        if not path.exists():
+            raise UserError(f"{path} is not there. Name what the program shall see.")
     cancel = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: cancel.set())

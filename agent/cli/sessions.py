@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.flags import count
 from agent.cli.opening import add_run_flags, open_store, settings_of
 from agent.errors import UserError
 
@@ -24,7 +25,7 @@ def add(commands: Any) -> None:
 
     verb = _verb(verbs, "list", "pinned ones first, then the newest", show_list)
     verb.add_argument("words", metavar="WORD", nargs="*", help="only those in which all these words occur")
-    verb.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: %(default)s)")
+    verb.add_argument("--limit", type=count, default=50, metavar="N", help="at most so many (default: %(default)s)")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
     verb = _verb(verbs, "show", "everything that happened in one", show)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.opening import count, positive
+from agent.cli.flags import count, positive
 from agent.errors import UserError
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.flags import is_loopback, port
 from agent.cli.opening import add_run_flags, mode_of, open_store, settings_of
 from agent.errors import UserError
 
@@ -18,7 +19,9 @@ PORT = 7860
 def add(commands: Any) -> None:
     parser = commands.add_parser("ui", help="the page in the browser")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen there (default: %(default)s)")
-    parser.add_argument("--port", type=int, metavar="N", help=f"default: {PORT}, or the next that is free")
+    parser.add_argument(
+        "--port", type=port, metavar="N", help=f"0 takes any free one (default: {PORT}, or the next that is free)"
+    )
     door = parser.add_mutually_exclusive_group()
     door.add_argument(
         "--auth", action="append", metavar="FILE", help="let these people sign in: a file of name:hash lines, or a line"
@@ -57,18 +60,11 @@ def check(args: argparse.Namespace) -> None:
     """What would be open to others is not started without a door."""
     if args.share and not args.auth:
         raise UserError("--share puts the page on the internet. Say with --auth who may come in.")
-    if not loopback(args.host) and not (args.auth or args.auth_header):
+    if not is_loopback(args.host) and not (args.auth or args.auth_header):
         raise UserError(
             f"On {args.host} other machines reach the page, and with it this machine. Say who may come in: --auth FILE "
             "(`python -m agent ui password NAME` makes its lines), or --auth-header NAME behind a reverse proxy."
         )
-
-
-def loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def door(args: argparse.Namespace, settings: "Settings") -> "Door":
@@ -93,9 +89,9 @@ def rules(args: argparse.Namespace) -> "Rules":
         except ValueError:
             raise UserError(f"--proxy {address} is no address. Give the one from which the proxy connects.") from None
     hosts = {host_name(name) for name in args.allow_host} - {""}
-    if not loopback(args.host):
+    if not is_loopback(args.host):
         hosts |= {host_name(args.host)} - {*LOOPBACK, "0.0.0.0", "::"}
-    return Rules(frozenset(hosts), frozenset(proxies), args.auth_header or "", any_address=not loopback(args.host))
+    return Rules(frozenset(hosts), frozenset(proxies), args.auth_header or "", any_address=not is_loopback(args.host))
 
 
 def password(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -97,6 +98,7 @@ class Server:
 
 def launch(server: Server, rules: guard.Rules, host: str, port: int | None, share: bool = False) -> Any:
     """Gradio's Blocks, served; returns when it answers."""
+    host, port = place(host, port)
     os.environ.update(QUIET)
     from agent.ui import page
 
@@ -137,6 +139,22 @@ def launch(server: Server, rules: guard.Rules, host: str, port: int | None, shar
         if demo.share_url:
             one.rules = replace(rules, hosts=rules.hosts | {guard.host_name(demo.share_url.partition("://")[2])})
     return demo
+
+
+def place(host: str, port: int | None) -> tuple[str, int | None]:
+    """Host and port as Gradio wants them. It tries a hundred ports and then tells of none why; the system knows at
+    once."""
+    try:
+        family, *_, address = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+            free = listener.getsockname()[1]
+    except OSError as error:
+        told = f"{host}:{port}" if port else host
+        raise UserError(f"Cannot listen on {told}: {error.strerror}. Choose another --host or --port.") from None
+    return f"[{address[0]}]" if family == socket.AF_INET6 else host, free if port == 0 else port
 
 
 def wait(stop: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import httpx
 import pytest
 
 from agent.__main__ import main
+from agent.errors import UserError
 from agent.events import Event
 from agent.store import Store
+from agent.ui.server import place
 from tests.agent.scripted_server import ScriptedServer, code
 from tests.agent.talking import until
 
@@ -141,3 +144,14 @@ def test_the_page_is_served_without_torch(own_home: Path, work_folder: Path) -> 
         env={**os.environ, "PYTHONPATH": path},
     )
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_a_place_where_nobody_can_listen_is_told_before_anything_is_built() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"Cannot listen on 127.0.0.1:{port}: Address already in use"):
+            place("127.0.0.1", port)
+    assert place("127.0.0.1", port) == ("127.0.0.1", port)
+    assert place("127.0.0.1", 0)[1] != 0
+    with pytest.raises(UserError, match="Cannot listen on 192.0.2.10: Cannot assign"):
+        place("192.0.2.10", None)

@@ -153,5 +153,5 @@ def test_a_place_where_nobody_can_listen_is_told_before_anything_is_built() -> N
             place("127.0.0.1", port)
     assert place("127.0.0.1", port) == ("127.0.0.1", port)
     assert place("127.0.0.1", 0)[1] != 0
-    with pytest.raises(UserError, match="Cannot listen on 192.0.2.10: Cannot assign"):
+    with pytest.raises(UserError, match="Cannot assign requested address"):
         place("192.0.2.10", None)

@@ -107,6 +107,7 @@ def example_repos() -> list[Repo]:
             gated="manual",
         ),
         Repo("model", "ann/secret", {"config.json": b'{"mine": true}'}, private=True),
+        Repo("dataset", "ann/diary", {"train.jsonl": b'{"text": "Mine."}\n'}, private=True),
         Repo(
             "dataset",
             "acme/jokes",

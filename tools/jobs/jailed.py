@@ -5,9 +5,11 @@ Once a script was in the jail with it, nothing in the folder is vouched for any 
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tools.context import ToolError, here
 from tools.data.source import hidden
+from tools.hubs.client import Missing, ask
 from tools.jobs.trust import JAILED
 from tools.training import KITS
 
@@ -22,12 +24,44 @@ def mark(folder: Path) -> None:
 
 def lent(folder: Path) -> list[Path]:
     """The skill's programs, the plan's local models and data, and of the folder itself what is ours."""
+    check_open(folder)
     mark(folder)
     models, data = named(folder)
     ours = [KITS, (folder / JAILED).parent, *(folder / name for name in OURS)]
     asked = [cached(name) or at(name) for name in models] + ([at(data)] if data else [])
     here().fence([name for name in (*models, data) if at(name).exists()])
     return [*filter(Path.exists, ours), *(lendable(path) for path in asked if path.exists())]
+
+
+def check_open(folder: Path) -> None:
+    """What a script in the jail will fetch from the Hub must be open to everybody, for it has no token there."""
+    models, data = named(folder)
+    for name in [*models, data]:
+        if not name or at(name).exists() or cached(name):
+            continue
+        kind = "dataset" if name == data else "model"
+        if closed(name, kind):
+            method = json.loads((folder / "plan.json").read_text(encoding="utf-8")).get("method")
+            fetch = f"prepare_dataset({name!r}, method={method!r})" if kind == "dataset" else f"`hf download {name}`"
+            use = " and plan with the folder that it writes" if kind == "dataset" else ""
+            raise ToolError(
+                f"The {kind} {name} is private or gated, or not there, and this script goes into a sandbox, which has "
+                f"no token. Fetch it here first, by {fetch}{use}."
+            )
+
+
+def closed(name: str, kind: str) -> bool:
+    """Whether the Hub refuses it to somebody without a token. Who cannot be asked, is not said to refuse."""
+
+    def question(api: Any) -> bool:
+        return bool((api.dataset_info if kind == "dataset" else api.model_info)(name).gated)
+
+    try:
+        return ask(question, signed=False)[0]
+    except Missing:
+        return True
+    except ToolError:
+        return False
 
 
 def lendable(path: Path) -> Path:

@@ -142,3 +142,18 @@ def test_every_pattern_keeps_the_rules_of_the_hub_and_of_schemas() -> None:
         for path in folder.glob("*.py"):
             if path.name != "oracle.py":
                 assert rules.of_python(path, "p") == [], path
+
+
+def test_an_op_that_replaces_no_module_is_specified_by_its_typical_sizes(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    own = (SCRIPTS.parent / "patterns" / "silu_mul" / "oracle.py").read_text().replace("def of_config", "def unused")
+    (tmp_path / "sources" / "oracle.py").write_text(own)
+    options = ["--target", "H100", "--model", str(model)]
+    assert run_state("spec", tmp_path, *options).returncode == 0
+    told = json.loads((tmp_path / "kernel.json").read_text())
+    assert {one["phase"] for one in told["sizes"]} == {"typical"} and "no module" in parts(tmp_path, "spec")["modules"][
+        "reason"
+    ]
+    (tmp_path / "sources" / "oracle.py").write_text(own.replace("MODULES = None, None", "MODULES = None, 'NoSuchNorm'"))
+    assert run_state("spec", tmp_path, *options).returncode == 1
+    assert "no module NoSuchNorm. Its classes: " in parts(tmp_path, "spec")["modules"]["reason"]

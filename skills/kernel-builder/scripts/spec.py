@@ -136,17 +136,18 @@ def of_model(name: str, truth: ModuleType, record: evidence.Record) -> dict[str,
         model = on_meta(config)
         for phase, tokens in PHASES.items():
             told["modules"] += modules_in(calls_of(model, tokens), re.compile(pattern), truth, phase)
+        if not told["modules"]:
+            there = ", ".join(sorted({type(module).__name__ for module in model.modules()}))
+            record.part("modules", "fail", "computed", f"{full} has no module {pattern}. Its classes: {there}")
+            return told
         told["expected"] = sum(one["count"] for one in told["modules"] if one["phase"] == "prefill")
     elif hasattr(truth, "of_config"):
         for phase, tokens in PHASES.items():
             told["modules"] += [{"phase": phase, "size": one, "count": None} for one in truth.of_config(config, tokens)]
     classes = sorted({one["class"] for one in told["modules"] if "class" in one})
-    if not told["modules"]:
-        record.part("modules", "fail", "computed", f"{full} has no module that {truth.TITLE} replaces")
-    else:
-        record.part(
-            "modules", "pass", "computed", model=full, read_from=source, replaced=told["expected"], classes=classes
-        )
+    why = "" if told["modules"] else "it replaces no module of the model: sizes are the TYPICAL ones"
+    known = {"model": full, "read_from": source, "replaced": told["expected"], "classes": classes}
+    record.part("modules", "pass", "computed", why, **known)
     return told
 
 

@@ -59,14 +59,13 @@ T __shfl_xor_sync(unsigned mask, T value, int by, int width = 32) {
 namespace emu {
 template <class T, class Join>
 T gather(unsigned mask, T value, Join join) {
-    const int slot = meet(mask, &value, sizeof value);
-    const Warp& warp = machine().warps[machine().current->warp];
+    const Meeting& meeting = meet(mask, &value, sizeof value);
     bool first = true;
     T all{};
     for (int lane = 0; lane < kWarp; ++lane) {
-        if (!(warp.deposited[slot] >> lane & 1)) continue;
+        if (!(meeting.arrived >> lane & 1)) continue;
         T one;
-        memcpy(&one, warp.values[slot][lane], sizeof one);
+        memcpy(&one, meeting.values[lane], sizeof one);
         all = first ? one : join(all, one);
         first = false;
     }

@@ -24,23 +24,29 @@
 namespace emu {
 
 constexpr int kWarp = 32;
+constexpr const char* kMasks = "lanes of a warp meet with different masks: %08x waits for a lane that went elsewhere";
 constexpr size_t kStack = 96 * 1024, kMaxShared = 227 * 1024, kPlainShared = 48 * 1024;
 
 enum class State { ready, barrier, warp, done };
+
+struct Meeting {  // of the lanes that one mask names, in one warp operation
+    uint32_t mask, arrived = 0, elsewhere = 0;  // elsewhere: named, but met others while this waited
+    unsigned char values[kWarp][16];            // NaN where no lane was
+};
 
 struct Thread {
     ucontext_t context;
     uint3 index;
     State state = State::done;
     int warp = 0, lane = 0, site = 0;
-    uint64_t passed = 0;  // block barriers
+    uint64_t passed = 0;               // block barriers
+    std::shared_ptr<Meeting> meeting;  // the last one: its values are read until the next
+    uint64_t clock[kWarp];             // how many meetings of each lane of the warp lie before what this one does now
 };
 
 struct Warp {
-    unsigned char values[2][kWarp][16];
-    uint32_t deposited[2] = {0, 0};
-    uint32_t live = 0, arrived = 0, mask = 0;
-    uint64_t generation = 0;
+    uint32_t live = 0;
+    std::vector<std::shared_ptr<Meeting>> waiting;  // masks that share no lane can wait at once
 };
 
 struct Remembered {  // a __shared__ object: filled with NaN when a block begins
@@ -109,31 +115,40 @@ inline int barrier(int site, int vote = 0) {
     return m.barrier_result;
 }
 
-// Leaves a value for the other lanes of `mask`, waits until all are there; the slot that holds this exchange.
-inline int meet(uint32_t mask, const void* value, size_t size) {
+// Leaves a value for the other lanes of `mask` and waits until all are there.
+inline const Meeting& meet(uint32_t mask, const void* value, size_t size) {
     Machine& m = machine();
     Thread& self = *m.current;
     Warp& warp = m.warps[self.warp];
-    if (!(mask >> self.lane & 1)) fail("a lane takes part in a warp operation whose mask leaves it out (lane %d)", self.lane);
-    if (warp.arrived && warp.mask != mask) fail("lanes of a warp meet with different masks (%08x and %08x)", warp.mask, mask);
-    const int slot = warp.generation & 1;
-    if (!warp.arrived) warp.deposited[slot] = 0, memset(warp.values[slot], 0xff, sizeof warp.values[slot]);
-    if (size) memcpy(warp.values[slot][self.lane], value, size);
-    warp.deposited[slot] |= 1u << self.lane;
-    warp.arrived |= 1u << self.lane;
-    warp.mask = mask;
+    const uint32_t own = 1u << self.lane;
+    if (!(mask & own)) fail("a lane takes part in a warp operation whose mask leaves it out (lane %d)", self.lane);
+    self.meeting = nullptr;
+    for (const auto& one : warp.waiting) {
+        if (one->mask == mask) self.meeting = one;
+        else one->elsewhere |= one->mask & own;
+    }
+    if (!self.meeting) {
+        self.meeting = warp.waiting.emplace_back(std::make_shared<Meeting>());
+        self.meeting->mask = mask;
+        for (const auto& one : warp.waiting)
+            if (one != self.meeting) self.meeting->elsewhere |= one->arrived & mask;
+        memset(self.meeting->values, 0xff, sizeof self.meeting->values);
+    }
+    if (size) memcpy(self.meeting->values[self.lane], value, size);
+    self.meeting->arrived |= own;
+    ++self.clock[self.lane];
     self.state = State::warp;
     back_to_scheduler();
-    return slot;
+    return *self.meeting;
 }
 
 template <class T>
 inline T exchange(uint32_t mask, T value, int from, int low, int high) {
     static_assert(sizeof(T) <= 16, "too wide for a shuffle");
-    const int slot = meet(mask, &value, sizeof value);
+    const Meeting& meeting = meet(mask, &value, sizeof value);
     if (from < low || from > high) return value;
     T got;
-    memcpy(&got, machine().warps[machine().current->warp].values[slot][from], sizeof got);  // NaN where no lane was
+    memcpy(&got, meeting.values[from], sizeof got);
     return got;
 }
 
@@ -145,15 +160,17 @@ template <class T>
 struct Cell {  // who touched an element of a shared array last, and between which barriers
     T value;
     int writer = -1, reader = -1;
-    uint64_t wrote_block = 0, wrote_warp = 0, read_block = 0, read_warp = 0;
+    uint64_t wrote_block = 0, wrote_clock = 0, read_block = 0, read_clock = 0;
     bool many_readers = false;
 };
 
-inline bool unordered(int other, uint64_t block, uint64_t warp_generation) {
+// Whether nothing lies between this moment and what another thread did after so many barriers and meetings of its own.
+inline bool unordered(int other, uint64_t barriers, uint64_t meetings) {
     Machine& m = machine();
     const Thread& self = *m.current;
-    if (other < 0 || other == &self - m.threads.data() || block != self.passed) return false;
-    return m.threads[other].warp != self.warp || warp_generation == m.warps[self.warp].generation;
+    if (other < 0 || other == &self - m.threads.data() || barriers != self.passed) return false;
+    const Thread& before = m.threads[other];
+    return before.warp != self.warp || self.clock[before.lane] <= meetings;
 }
 
 template <class T>
@@ -165,24 +182,23 @@ struct Touch {
     T read() const {
         Machine& m = machine();
         const int self = m.current - m.threads.data();
-        if (unordered(cell->writer, cell->wrote_block, cell->wrote_warp))
+        if (unordered(cell->writer, cell->wrote_block, cell->wrote_clock))
             fail("race on shared %s[%zu]: thread %d reads what thread %d wrote with no barrier between", name, at, self, cell->writer);
-        const uint64_t warp = m.warps[m.current->warp].generation;
         cell->many_readers = cell->reader >= 0 && cell->reader != self && cell->read_block == m.current->passed &&
-                             (cell->many_readers || m.threads[cell->reader].warp != m.current->warp || cell->read_warp == warp);
-        cell->reader = self, cell->read_block = m.current->passed, cell->read_warp = warp;
+                             (cell->many_readers || unordered(cell->reader, cell->read_block, cell->read_clock));
+        cell->reader = self, cell->read_block = m.current->passed, cell->read_clock = m.current->clock[m.current->lane];
         return cell->value;
     }
     void write(T value) const {
         Machine& m = machine();
         const int self = m.current - m.threads.data();
-        if (unordered(cell->writer, cell->wrote_block, cell->wrote_warp))
+        if (unordered(cell->writer, cell->wrote_block, cell->wrote_clock))
             fail("race on shared %s[%zu]: threads %d and %d write with no barrier between", name, at, cell->writer, self);
         if (cell->reader == self && cell->many_readers && cell->read_block == m.current->passed)
             fail("race on shared %s[%zu]: thread %d writes what others read with no barrier between", name, at, self);
-        if (unordered(cell->reader, cell->read_block, cell->read_warp))
+        if (unordered(cell->reader, cell->read_block, cell->read_clock))
             fail("race on shared %s[%zu]: thread %d writes what thread %d read with no barrier between", name, at, self, cell->reader);
-        cell->writer = self, cell->wrote_block = m.current->passed, cell->wrote_warp = m.warps[m.current->warp].generation;
+        cell->writer = self, cell->wrote_block = m.current->passed, cell->wrote_clock = m.current->clock[m.current->lane];
         cell->value = value;
     }
     operator T() const { return read(); }
@@ -246,18 +262,29 @@ inline void fiber() {
     back_to_scheduler();
 }
 
+// Lets those go on who are all there; a lane that has ended is not waited for.
+inline bool release_meeting(std::vector<Thread>& threads, size_t first, const Warp& warp, const Meeting& meeting) {
+    if (meeting.mask & warp.live & ~meeting.arrived) return false;
+    if (meeting.elsewhere & ~meeting.arrived) return note(kMasks, meeting.mask), false;
+    uint64_t clock[kWarp] = {};
+    for (int lane = 0; lane < kWarp; ++lane)
+        if (meeting.arrived >> lane & 1)
+            for (int l = 0; l < kWarp; ++l) clock[l] = std::max(clock[l], threads[first + lane].clock[l]);
+    for (int lane = 0; lane < kWarp; ++lane) {
+        if (!(meeting.arrived >> lane & 1)) continue;
+        memcpy(threads[first + lane].clock, clock, sizeof clock);
+        threads[first + lane].state = State::ready;
+    }
+    return true;
+}
+
 inline bool release_warps() {
     Machine& m = machine();
     bool any = false;
-    for (size_t w = 0; w < m.warps.size(); ++w) {
-        Warp& warp = m.warps[w];
-        if (!warp.arrived || (warp.mask & warp.live & ~warp.arrived)) continue;
-        for (size_t t = w * kWarp; t < std::min(m.threads.size(), (w + 1) * kWarp); ++t)
-            if (m.threads[t].state == State::warp) m.threads[t].state = State::ready;
-        warp.arrived = 0;
-        ++warp.generation;
-        any = true;
-    }
+    for (size_t w = 0; w < m.warps.size(); ++w)
+        any |= std::erase_if(m.warps[w].waiting, [&](const std::shared_ptr<Meeting>& one) {
+            return release_meeting(m.threads, w * kWarp, m.warps[w], *one);
+        }) > 0;
     return any;
 }
 
@@ -266,7 +293,11 @@ inline bool release_barrier() {
     int site = 0, waiting = 0;
     for (const Thread& thread : m.threads) {
         if (thread.state == State::done) continue;
-        if (thread.state != State::barrier) return note("a warp operation waits for lanes that wait at a barrier"), false;
+        if (thread.state == State::warp) {
+            const Meeting& meeting = *thread.meeting;
+            if (meeting.elsewhere & ~meeting.arrived) return note(kMasks, meeting.mask), false;
+            return note("a warp operation waits for lanes that wait at a barrier"), false;
+        }
         if (site && thread.site != site) return note("threads of one block wait at different barriers (lines %d and %d)", site, thread.site), false;
         site = thread.site;
         ++waiting;
@@ -290,6 +321,7 @@ inline void run_block() {
         thread.index = {unsigned(t % m.block.x), unsigned(t / m.block.x % m.block.y), unsigned(t / m.block.x / m.block.y)};
         thread.state = State::ready;
         thread.warp = t / kWarp, thread.lane = t % kWarp, thread.passed = 0;
+        memset(thread.clock, 0, sizeof thread.clock);
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = m.stacks.get() + t * kStack;
         thread.context.uc_stack.ss_size = kStack;

@@ -243,7 +243,7 @@ def build_rows(
     """The CPU's row functions under the sanitizers, on one thread, with vectors of 32 bytes."""
     flags = ["-DISA=checked", "-DVECTOR_BYTES=32", *(ADDRESS if address else [])]
     if {"avx2", "fma", "f16c"} <= cpu_flags():
-        flags += ["-mavx2", "-mfma", "-mf16c"]
+        flags += ["-mavx2", "-mfma", "-mf16c", "-DHAS_AVX2"]
     beside = texts(source.parent, "*.h") | (instead or {})
     return compile_shared(beside, source.name, shim(schema, False), flags, work, lambda one: one)
 

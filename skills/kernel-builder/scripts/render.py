@@ -58,7 +58,7 @@ def cpu(project: Project, sources: dict[str, Path], words: dict[str, str]) -> di
     made[f"{folder}/{project.op}_rows.h"] = text(sources["rows.h"])
     made[f"{folder}/{project.op}_cpu.cpp"] = filled("cpu_glue.cpp", words)
     for name, (title, condition, target, width) in ISAS.items():
-        pragma = f'#pragma GCC target("{target}")' if target else ""
+        pragma = f'#pragma GCC target("{target}")\n#define HAS_{name.upper()}' if target else ""
         told = {"ISA": name, "ISA_TITLE": title, "CONDITION": condition, "PRAGMA": pragma, "BYTES": str(width)}
         made[f"{folder}/{project.op}_{name}.cpp"] = re.sub(r"\n\n#define", "\n#define", filled("isa.cpp", words | told))
     return made

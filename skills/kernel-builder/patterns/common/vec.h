@@ -1,5 +1,6 @@
 // One vector type for AVX-512, AVX2, NEON and plain C++, by GCC's vector extension: `ISA` names the namespace and
 // VECTOR_BYTES its width, both set by the file that includes this one. Every function here is compiled once for each.
+// HAS_AVX2 and HAS_AVX512 come from there, too: g++ does not set its own __AVX2__ where a pragma names the target.
 #pragma once
 
 #include <cmath>
@@ -64,22 +65,32 @@ inline Vec load(const float* from) { Vec v; std::memcpy(&v, from, sizeof v); ret
 inline void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
 inline Vec load(const Bf16* from) {
+#if defined(HAS_AVX512)
+  return (Vec)((Bits)_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))) << 16);
+#else
   Short half;
   std::memcpy(&half, from, sizeof half);
   return (Vec)(__builtin_convertvector(half, Bits) << 16);
+#endif
+}
+// The upper halves are bfloat16: to nearest, ties to even, and NaN stays NaN.
+inline Bits to_bf16(Vec v) {
+  const Bits bits = (Bits)v;
+  return v == v ? bits + 0x7fff + (bits >> 16 & 1) : bits | 0x400000;
 }
 inline void store(Bf16* to, Vec v) {
-  const Bits bits = (Bits)v;
-  const Bits rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  const Bits nan = (Bits)(v != v);
-  const Short half = __builtin_convertvector((rounded & ~nan) | ((bits >> 16 | 0x40) & nan), Short);
+#if defined(HAS_AVX512)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16((__m512i)(to_bf16(v) >> 16)));
+#else
+  const Short half = __builtin_convertvector(to_bf16(v) >> 16, Short);
   std::memcpy(to, &half, sizeof half);
+#endif
 }
 
 inline Vec load(const F16* from) {
-#if defined(__AVX512F__) && VECTOR_BYTES == 64
+#if defined(HAS_AVX512)
   return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-#elif defined(__F16C__) && VECTOR_BYTES == 32
+#elif defined(HAS_AVX2)
   return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 #else
   Vec v;
@@ -88,28 +99,51 @@ inline Vec load(const F16* from) {
 #endif
 }
 inline void store(F16* to, Vec v) {
-#if defined(__AVX512F__) && VECTOR_BYTES == 64
+#if defined(HAS_AVX512)
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__F16C__) && VECTOR_BYTES == 32
+#elif defined(HAS_AVX2)
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
 #else
   for (int i = 0; i < N; ++i) to[i] = put<F16>(v[i]);
 #endif
 }
 
+// 2 * N elements in the order in which the type is quickest, for what does not ask which is which.
+struct Pair { Vec a, b; };
+
+template <class T>
+inline Pair load_pair(const T* from) { return {load(from), load(from + N)}; }
+inline Pair load_pair(const Bf16* from) {
+  Bits two;
+  std::memcpy(&two, from, sizeof two);
+  return {(Vec)(two << 16), (Vec)(two & 0xffff0000)};
+}
+template <class T>
+inline void store_pair(T* to, Pair pair) { store(to, pair.a), store(to + N, pair.b); }
+inline void store_pair(Bf16* to, Pair pair) {
+  const Bits two = (to_bf16(pair.a) >> 16) | (to_bf16(pair.b) & 0xffff0000);
+  std::memcpy(to, &two, sizeof two);
+}
+
 // What a value becomes when it is written as T and read again.
 inline Vec rounded(Vec v, const float*) { return v; }
-template <class T>
-inline Vec rounded(Vec v, const T*) { T kept[N]; store(kept, v); return load(kept); }
+inline Vec rounded(Vec v, const Bf16*) { return (Vec)(to_bf16(v) & 0xffff0000); }
+inline Vec rounded(Vec v, const F16*) { F16 kept[N]; store(kept, v); return load(kept); }
 template <class T>
 inline float rounded(float value, const T*) { return get(put<T>(value)); }
 
 inline Vec largest(Vec a, Vec b) { return a > b ? a : b; }
 
 inline float sum(Vec v) {
-  float total = 0.0f;
-  for (int i = 0; i < N; ++i) total += v[i];
-  return total;
+#if defined(HAS_AVX512)
+  return _mm512_reduce_add_ps((__m512)v);
+#else
+  float part[N];
+  std::memcpy(part, &v, sizeof part);
+  for (int half = N / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) part[i] += part[i + half];
+  return part[0];
+#endif
 }
 inline float largest(Vec v) {
   float most = v[0];

@@ -16,6 +16,6 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float = 1e-6, out: torc
     if not x.is_contiguous() and (x.dim() != 2 or x.stride(-1) != 1):
         x = x.contiguous()
     if out is None:
-        out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        out = torch.empty_like(x)
     ops.rms_norm(out, x, weight, eps)
     return out

@@ -11,9 +11,10 @@ inline void rms_norm_row(T* out, const T* x, const T* weight, int64_t width, flo
   Vec parts[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
   int64_t i = 0;
   for (; i + 4 * N <= width; i += 4 * N)
-    for (int k = 0; k < 4; ++k) {
-      const Vec v = load(x + i + k * N);
-      parts[k] += v * v;
+    for (int k = 0; k < 4; k += 2) {
+      const Pair v = load_pair(x + i + k * N);
+      parts[k] += v.a * v.a;
+      parts[k + 1] += v.b * v.b;
     }
   for (; i + N <= width; i += N) {
     const Vec v = load(x + i);
@@ -24,7 +25,11 @@ inline void rms_norm_row(T* out, const T* x, const T* weight, int64_t width, flo
 
   const float scale = 1.0f / std::sqrt(squares / float(width) + eps);
 
-  for (i = 0; i + N <= width; i += N) store(out + i, rounded(load(x + i) * scale, x) * load(weight + i));
+  for (i = 0; i + 2 * N <= width; i += 2 * N) {
+    const Pair v = load_pair(x + i), factor = load_pair(weight + i);
+    store_pair(out + i, {rounded(v.a * scale, x) * factor.a, rounded(v.b * scale, x) * factor.b});
+  }
+  for (; i + N <= width; i += N) store(out + i, rounded(load(x + i) * scale, x) * load(weight + i));
   for (; i < width; ++i) out[i] = put<T>(rounded(get(x[i]) * scale, x) * get(weight[i]));
 }
 

@@ -39,11 +39,21 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def show(name: str, rows: list[Row]) -> int:
-    """Print the table and write `results/<name>.json`; the exit code says whether every bar held."""
+    """Print the table and keep it; the exit code says whether every bar held."""
     for row in rows:
-        mark = "held" if row.held else "NOT HELD"
-        beside = f" of {row.baseline}" if row.baseline else ""
-        print(f"{row.what:<44} {row.value:8.2f} {row.unit:<3} bar {row.bar:<6g} {mark:<9}{beside} {row.note}".rstrip())
+        tell(row)
+    return keep(name, rows)
+
+
+def tell(row: Row) -> None:
+    mark = "held" if row.held else "NOT HELD"
+    beside = f" of {row.baseline}" if row.baseline else ""
+    line = f"{row.what:<44} {row.value:8.2f} {row.unit:<3} bar {row.bar:<6g} {mark:<9}{beside} {row.note}"
+    print(line.rstrip(), flush=True)
+
+
+def keep(name: str, rows: list[Row]) -> int:
+    """Write `results/<name>.json`; the exit code says whether every bar held."""
     RESULTS.mkdir(exist_ok=True)
     told = {"machine": platform.platform(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     told["rows"] = [asdict(row) | {"held": row.held} for row in rows]  # type: ignore[assignment]

@@ -35,7 +35,7 @@ class Record:
     began: float = field(default_factory=time.time)
 
     def part(self, name: str, status: str, label: str = "not run", reason: str = "", **numbers: Any) -> None:
-        """One thing that was tried. `label` tells how it is known; what did not run has the label "not run"."""
+        """One thing that was tried, printed at once. `label`: how it is known; "not run" for what did not run."""
         if status not in ("pass", "fail", "not_run") or label not in LABELS:
             raise ValueError(f"{name}: status {status!r}, label {label!r}")
         if status == "not_run" and not reason:
@@ -43,6 +43,7 @@ class Record:
         label = "not run" if status == "not_run" else label
         told = {"name": name, "status": status, "label": label, "reason": reason, "numbers": numbers}
         self.parts = [one for one in self.parts if one["name"] != name] + [told]
+        print(f"  {status:<8} {label:<14} {name}" + brief(told), flush=True)
 
     def find(self, level: str, text: str) -> None:
         """A finding for people: error, warning or note."""
@@ -107,11 +108,9 @@ def read(folder: Path, state: str) -> dict[str, Any] | None:
 
 
 def told(folder: Path, state: str) -> int:
-    """Print a state's outcome for people; the exit code: 1 for a fail."""
+    """Print a state's outcome for people, after its parts; the exit code: 1 for a fail."""
     found = read(folder, state) or {"status": "not_run", "reason": "it left no evidence", "parts": [], "seconds": 0}
     print(f"{state}: {found['status']} in {found['seconds']} s" + (f" ({found['reason']})" if found["reason"] else ""))
-    for part in found["parts"]:
-        print(f"  {part['status']:<8} {part['label']:<14} {part['name']}" + brief(part))
     for one in found.get("findings", []):
         print(f"  {one['level']}: {one['text']}")
     return 1 if found["status"] == "fail" else 0

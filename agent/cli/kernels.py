@@ -69,7 +69,8 @@ def show_list(args: argparse.Namespace) -> dict[str, Any]:
     for name in place.names():
         found = [place.evidence(place.folder_of(name), state) for state in states]
         rows.append([name, *(one["status"] if one else "" for one in found)])
-    return envelope.table("Kernels", ["kernel", *states], rows, str(place.kernels_folder()))
+    note = str(place.kernels_folder()) if rows else "There are no kernels yet. `python -m agent kernels new` makes one."
+    return envelope.table("Kernels", ["kernel", *states], rows, note)
 
 
 def show_patterns(args: argparse.Namespace) -> dict[str, Any]:

@@ -90,13 +90,13 @@ def within(args: argparse.Namespace) -> int:
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:
     from agent.cli.view.clean import clean
-    from tools.envelope import markdown_of
+    from agent.cli.view.result import show_result
 
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if as_json:
-        print(json.dumps(result, indent=2, default=str))
+    if result["type"] == "job" and not as_json:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        print(clean(status_text(result)))
     else:
-        print(clean(status_text(result) if result["type"] == "job" else markdown_of(result)))
+        show_result(result, as_json)
 
 
 def status_text(told: dict[str, Any]) -> str:

@@ -90,14 +90,15 @@ def rows(store: "Store", search: str | None, limit: int) -> list[dict[str, Any]]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    from agent.cli.view.clean import columns, one_line
+    from agent.cli.view.clean import one_line
+    from agent.cli.view.result import fitted
 
-    width = columns() if sys.stdout.isatty() else 0
     lines = []
     for row in rows:
         pin = "*" if row["pinned"] else " "
-        line = f"{pin} {row['id']:<22} {row['state']:<10} {ago(row['updated']):<12} {one_line(row['title'])}"
-        lines.append(line if not width or len(line) <= width else f"{line[: width - 1]}…")
+        lines.append(
+            fitted(f"{pin} {row['id']:<22} {row['state']:<10} {ago(row['updated']):<12} {one_line(row['title'])}")
+        )
     return "\n".join(lines)
 
 

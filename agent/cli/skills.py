@@ -119,6 +119,7 @@ def facts(skill: "Skill") -> dict[str, Any]:
 
 
 def show_list(args: argparse.Namespace) -> int:
+    from agent.cli.view.result import fitted
     from agent.skills.install import harmless
 
     skills = discovered()
@@ -130,7 +131,8 @@ def show_list(args: argparse.Namespace) -> int:
         return 0
     width = max((len(skill.name) for skill in skills.all), default=0)
     for skill in skills.all:
-        print(harmless(f"{skill.name:<{width}}  {skill.source:<8}  {mark(skill):<9}  {brief(skill.description)}"))
+        about = f"{skill.name:<{width}}  {skill.source:<8}  {mark(skill):<9}  {brief(skill.description)}"
+        print(fitted(harmless(about)))
     for skill in [*skills.all, *skills.shadowed]:
         for warning in skill.warnings:
             print(harmless(f"warning: {skill.name} ({skill.folder}): {warning}"), file=sys.stderr)

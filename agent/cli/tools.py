@@ -45,13 +45,14 @@ def add(commands: Any) -> None:
 
 def show_list(args: argparse.Namespace) -> int:
     from agent import toolbox
+    from agent.cli.view.result import fitted
 
     tools = toolbox.load().values()
     if args.json:
         print(json.dumps([facts(tool) for tool in tools], indent=2))
     width = max((len(tool.name) for tool in tools), default=0)
     for tool in [] if args.json else tools:
-        print(f"{tool.name:<{width}}  {tool.risk:<11}  {tool.summary}")
+        print(fitted(f"{tool.name:<{width}}  {tool.risk:<11}  {tool.summary}"))
     return 0
 
 
@@ -151,9 +152,9 @@ def refused(denied: "Deny") -> int:
 
 def execute(tool: "Tool", arguments: dict[str, Any], settings: "Settings", as_json: bool) -> int:
     from agent.cli.turn import interrupts
-    from agent.cli.view.clean import clean, one_line
+    from agent.cli.view.clean import one_line
+    from agent.cli.view.result import show_result
     from tools.context import Cancelled, ToolError, inside
-    from tools.envelope import markdown_of
 
     cancel, redactor = threading.Event(), redactor_of(settings)
     try:
@@ -164,11 +165,7 @@ def execute(tool: "Tool", arguments: dict[str, Any], settings: "Settings", as_js
     except ToolError as error:
         print(f"{tool.name}: {one_line(redactor.text(str(error)))}", file=sys.stderr)
         return 1
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if as_json:
-        print(json.dumps(result, indent=2, default=str))
-    else:
-        print(clean(markdown_of(result)) if isinstance(result, dict) and "type" in result else clean(str(result)))
+    show_result(result, as_json)
     return 0
 
 

@@ -1,13 +1,16 @@
 """The person's files: which they gave or named, and how they get into the sandbox."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.errors import UserError
 from agent.sandbox.open import Sandbox
 
 HOME = "/home/user"
+AROUND = "\"'`,;:()[]"
+QUOTED = re.compile(r"""(["'`])[^"'`\n]+\1""")
 LARGEST_NAMED = 200 * 1024 * 1024  # a larger file goes into the sandbox only when it is given explicitly
 
 
@@ -39,8 +42,8 @@ class Given:
 
     def named(self, task: str, given: Sequence[Path]) -> list[Path]:
         """Files the task names by a path that exists where the person stands: saying it is giving it."""
-        words = (word.strip("\"'`,;:()[]") for word in task.split())
-        paths = (self.cwd / Path(word).expanduser() for word in words if "." in word or "/" in word)
+        words = (word for word in likely(task) if "." in word or "/" in word)
+        paths = (self.cwd / Path(word).expanduser() for word in words)
         known = {path.resolve() for path in given} | set(self.inside.values())
         found = {path.resolve(): path for path in paths if fits(path)}
         if self.confined:
@@ -60,6 +63,13 @@ class Given:
         for place, path in self.inside.items():
             if not sandbox.remote.files.exists(place):
                 copy(sandbox, place, path)
+
+
+def likely(task: str) -> Iterator[str]:
+    """What may be a path: each word and what stands between quotes, also without the sign that ends a sentence."""
+    for word in [*(found[0][1:-1] for found in QUOTED.finditer(task)), *task.split()]:
+        yield word.strip(AROUND)
+        yield word.strip(f"{AROUND}?!").rstrip(f"{AROUND}?!.")
 
 
 def copy(sandbox: Sandbox, place: str, path: Path) -> None:

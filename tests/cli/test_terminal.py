@@ -213,3 +213,12 @@ def test_a_tool_that_does_not_listen_does_not_keep_the_terminal(terminal: Spawn)
     child.sendintr()
     code, _ = ended(child)
     assert code == 130 and time.monotonic() - pressed < 5
+
+
+def test_lists_fit_the_terminal_and_results_are_drawn(terminal: Spawn) -> None:
+    _, text = ended(terminal("tools", "list"))
+    lines = text.splitlines()
+    assert max(map(len, lines)) == 110 and all(line.endswith("…") for line in lines if len(line) == 110)
+    code, text = ended(terminal("kernels", "patterns"))
+    assert code == 0 and re.search("┃ op +┃", text) and "|---|" not in text
+    assert "There are no kernels yet." in ended(terminal("kernels", "list"))[1]

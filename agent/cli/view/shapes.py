@@ -92,4 +92,5 @@ def envelope(data: dict[str, Any]) -> list[RenderableType]:
     notes = [f"… {len(rows) - MOST_ROWS:,} more rows"] if len(rows) > MOST_ROWS else []
     notes += [f"… {len(columns) - MOST_COLUMNS:,} more columns"] if len(columns) > MOST_COLUMNS else []
     notes += [clean(str(data["note"]))] if data.get("note") else []
-    return [table, *(Text(note, style="dim") for note in notes)]
+    shown = [table] if rows or not notes else []  # where nothing is, the note says so
+    return [*shown, *(Text(note, style="dim") for note in notes)]

@@ -11,6 +11,8 @@ UNDERSTOOD = {
     "train the model ./tiny on my dataset ./d.jsonl": ("train", "./tiny", "./d.jsonl"),
     "DPO Qwen/Qwen3-0.6B on prefs.parquet": ("train", "Qwen/Qwen3-0.6B", "prefs.parquet"),
     "train a classifier from Qwen/Qwen3-0.6B on labels.csv": ("train", "Qwen/Qwen3-0.6B", "labels.csv"),
+    "train an object detector from hustvl/yolos-tiny on ./boxes": ("train", "hustvl/yolos-tiny", "./boxes"),
+    "train an image classifier from google/vit on ./pets": ("train", "google/vit", "./pets"),
     "train embeddings from sentence/minilm on pairs.jsonl": ("train", "sentence/minilm", "pairs.jsonl"),
     "what hardware and cost for Qwen/Qwen3-8B?": ("cost", "Qwen/Qwen3-8B", None),
     "what hardware do I need to fine-tune Qwen/Qwen3-8B on d.jsonl?": ("cost", "Qwen/Qwen3-8B", "d.jsonl"),

@@ -12,9 +12,10 @@ METHODS = {
     "sft": "sft", "dpo": "dpo", "grpo": "grpo", "kto": "kto", "rloo": "rloo", "reward model": "reward",
     "distillation": "distillation", "distil": "distillation", "continued pretraining": "cpt", "cpt": "cpt",
     "token classification": "token-classification", "ner": "token-classification",
-    "image classification": "image-classification", "classification": "sequence-classification",
+    "image classification": "image-classification", "image classifier": "image-classification",
+    "classification": "sequence-classification",
     "classifier": "sequence-classification", "embeddings": "embeddings", "embedding model": "embeddings",
-    "object detection": "object-detection",
+    "object detection": "object-detection", "detector": "object-detection",
 }  # fmt: skip
 NUMBERS = {
     "num_train_epochs": r"(?P<value>\d+(?:\.\d+)?) epochs?\b",
@@ -33,9 +34,8 @@ RUN = r"(?:the )?(?:runs?|training)\s+" + NAME
 DATA = rf"(?:the |my )?(?:data(?:set)? |file )?{PLACE.format('data')}"
 TRAIN = re.compile(
     r"\b(?:fine-?tune|finetune|train|sft|dpo|grpo|kto|rloo|distil)\s+(?:(?:an?|the|my)\s+)?"
-    r"(?:(?:model|(?:classifier|reward model|embeddings?(?: model)?)\s+(?:from|with|of))\s+)?"
-    + NAME.format("model")
-    + rf".*?\son\s+{DATA}",
+    r"(?:(?:model|(?:(?:image )?classifier|(?:object )?detector|reward model|embeddings?(?: model)?)"
+    r"\s+(?:from|with|of))\s+)?" + NAME.format("model") + rf".*?\son\s+{DATA}",
     re.I | re.S,
 )
 COST = re.compile(

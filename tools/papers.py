@@ -10,6 +10,7 @@ from tools import envelope
 from tools.context import ToolError
 from tools.declare import tool
 from tools.hubs.client import NoEntry, Unreachable, ask, offline
+from tools.hubs.searches import day
 
 if TYPE_CHECKING:
     pass
@@ -33,7 +34,7 @@ def search_papers(query: str, limit: int = 10) -> dict:
     limit = max(1, min(limit, 50))
     found, note = _ask(lambda api: list(api.list_papers(query=query, limit=limit))[:limit])
     rows = [
-        [one.id, one.title, _day(one.published_at), one.upvotes, _short(one.ai_summary or one.summary)] for one in found
+        [one.id, one.title, day(one.published_at), one.upvotes, _short(one.ai_summary or one.summary)] for one in found
     ]
     if not rows:
         note = f"{note} Nothing found. Describe the subject in other words.".strip()
@@ -82,7 +83,7 @@ def read_paper(paper: str, start: int = 0) -> dict:
 def _head(info: Any, links: dict[str, list[str]]) -> str:
     authors = ", ".join(author.name for author in (info.authors or [])[:10])
     more = f" and {len(info.authors) - 10} more" if len(info.authors or []) > 10 else ""
-    lines = [f"{authors}{more} · {_day(info.published_at)} · arXiv {info.id}", "", info.summary or "(no abstract)", ""]
+    lines = [f"{authors}{more} · {day(info.published_at)} · arXiv {info.id}", "", info.summary or "(no abstract)", ""]
     lines += [f"- {kind}: {', '.join(ids)}" for kind, ids in links.items() if ids]
     lines += [f"- {what}: {url}" for what, url in (("code", info.github_repo), ("page", info.project_page)) if url]
     return "\n".join(lines).strip()
@@ -100,10 +101,6 @@ def _ask(question: Any) -> tuple[Any, str]:
     if offline():
         raise ToolError(OFFLINE)
     return ask(question)
-
-
-def _day(when: Any) -> str | None:
-    return when.date().isoformat() if when else None
 
 
 def _short(summary: str | None) -> str:

@@ -20,10 +20,6 @@ FRESH = 3  # the last steps stay whole as long as anything else can go
 STUB = 400  # characters that are left of an old output
 
 
-def text_message(role: MessageRole, text: str) -> ChatMessage:
-    return ChatMessage(role=role, content=[{"type": "text", "text": text}])
-
-
 def as_dict(message: ChatMessage) -> dict[str, Any]:
     role = message.role.value if isinstance(message.role, MessageRole) else str(message.role)
     parts = message.content if isinstance(message.content, list) else [{"text": message.content or ""}]

@@ -59,11 +59,6 @@ class Skill:
         """Its folder as the sandbox sees it."""
         return f"{INSIDE}/{self.name}"
 
-    @property
-    def approved_tools(self) -> tuple[str, ...]:
-        """`allowed-tools` asks for approval in advance; a skill that nobody trusts gets none."""
-        return self.allowed_tools if self.trusted else ()
-
 
 def tokens(text: str) -> int:
     """A careful estimate that needs no tokenizer: English is nearer to four bytes a token."""

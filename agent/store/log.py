@@ -203,14 +203,9 @@ class Store:
                         return
                     bell.wait(0.25)
 
-    async def afollow(self, session: str, after: int = 0) -> AsyncIterator[Event]:
-        """The same for an event loop; cancel the task to end it."""
-        async for page in self.pages(session, after):
-            for event in page:
-                yield event
-
     async def pages(self, session: str, after: int = 0, limit: int = _PAGE) -> AsyncIterator[list[Event]]:
-        """The same in pages. One that is not full tells that the reader has caught up; the first may be empty."""
+        """The same for an event loop, in pages; cancel the task to end it. One that is not full tells that the reader
+        has caught up; the first may be empty."""
         loop, bell, first = asyncio.get_running_loop(), asyncio.Event(), True
         with self._keeper.listening(session, _rings(loop, bell)):
             while True:

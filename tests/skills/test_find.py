@@ -69,11 +69,11 @@ def test_an_untrusted_skill_enters_no_prompt_unless_it_is_called(cwd: Path, smit
     skills = Skills.discover(cwd, smith)
     assert skills.catalog() == "" and skills.match(task) == []
     assert [skill.name for skill in skills.match(f"/gizmo {task}")] == ["gizmo"]
-    assert skills.get("gizmo").allowed_tools == ("Bash",) and skills.get("gizmo").approved_tools == ()
+    assert skills.get("gizmo").allowed_tools == ("Bash",) and not skills.get("gizmo").trusted
     believe(smith, folder)
     skills = Skills.discover(cwd, smith)
     assert "gizmo" in skills.catalog() and [skill.name for skill in skills.match(task)] == ["gizmo"]
-    assert skills.get("gizmo").approved_tools == ("Bash",)
+    assert skills.get("gizmo").trusted
 
 
 def test_a_changed_skill_must_be_trusted_anew(cwd: Path, smith: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from agent.models.recipes.transcript import Recipe, Turn, step
+from agent.models.recipes.transcript import Recipe, Turn, one_call
 
 SEARCH = re.compile(
     r"\b(?:search|find|look)(?: the hub)?(?: for)? (?P<kind>models?|datasets?|spaces?|collections?|papers?)"
@@ -16,19 +16,15 @@ PAPER = re.compile(r"\bread (?:the )?paper (?P<paper>\S+)", re.I)
 def search(found: re.Match[str], turn: Turn) -> str:
     kind, query = found["kind"].lower().rstrip("s"), found["query"].strip("\"' ")
     call = f"search_papers({query!r})" if kind == "paper" else f"search_hub({query!r}, kind={kind!r})"
-    return answer(turn, f"I search the Hub for {kind}s.", call)
+    return one_call(turn, f"I search the Hub for {kind}s.", call)
 
 
 def details(found: re.Match[str], turn: Turn) -> str:
-    return answer(turn, f"I look at {found['repo']}.", f"repo_details({found['repo']!r})")
+    return one_call(turn, f"I look at {found['repo']}.", f"repo_details({found['repo']!r})")
 
 
 def paper(found: re.Match[str], turn: Turn) -> str:
-    return answer(turn, "I open the paper.", f"read_paper({found['paper']!r})")
-
-
-def answer(turn: Turn, words: str, call: str) -> str:
-    return step(turn, words, f"final_answer({call})")
+    return one_call(turn, "I open the paper.", f"read_paper({found['paper']!r})")
 
 
 RECIPES = [

@@ -6,7 +6,7 @@ the person is told why, and nothing after it is tried.
 
 import re
 
-from agent.models.recipes.transcript import Recipe, Turn, block, failed, step
+from agent.models.recipes.transcript import Recipe, Turn, block, failed, one_call, step
 
 METHODS = {
     "sft": "sft", "dpo": "dpo", "grpo": "grpo", "kto": "kto", "rloo": "rloo", "reward model": "reward",
@@ -181,10 +181,6 @@ def compare(found: re.Match[str], turn: Turn) -> str:
 
 def status(found: re.Match[str], turn: Turn) -> str:
     return one_call(turn, "I look at the run.", f"write_report({found['run']!r})")
-
-
-def one_call(turn: Turn, words: str, call: str) -> str:
-    return step(turn, words, f"final_answer({call})")
 
 
 RECIPES = [

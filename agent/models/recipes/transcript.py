@@ -66,6 +66,11 @@ def step(turn: Turn, words: str, code: str) -> str:
     return block(words, code)
 
 
+def one_call(turn: Turn, words: str, call: str) -> str:
+    """A task that one tool answers."""
+    return step(turn, words, f"final_answer({call})")
+
+
 def give_up(turn: Turn) -> NoReturn:
     """A recipe knows no other way: the turn ends as failed, with what stood in its way."""
     last = (turn.outputs[-1].strip().splitlines() or ["nothing was said"])[-1]

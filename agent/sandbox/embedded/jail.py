@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -288,7 +287,7 @@ class Jail:
         return f"ended with exit code {code}"
 
 
-def try_bwrap(python: Path = Path(sys.executable), uid: int | None = None) -> str | None:
+def try_bwrap(uid: int | None = None) -> str | None:
     """None when a jail with the filter really runs `true` here, else the reason."""
     if not shutil.which("bwrap"):
         return "bubblewrap is not installed"

@@ -50,7 +50,7 @@ async def serve(config: dict, guest: Guest, zygote: Zygote) -> None:
     from . import files, filesystem, interpreter, ports, processes, venv
     from .wire import Connection, Reply, Request, Router
 
-    venv.make(guest.home, Path(config["python"]))
+    venv.make(guest.home)
     proxy = guest.run / "proxy.sock"
     if proxy.exists():
         await ports.forward(proxy)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 
-def make(home: Path, python: Path) -> None:
+def make(home: Path) -> None:
     """Create `home/.venv` unless it is there already (a resumed sandbox keeps what it installed)."""
     root = home / ".venv"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"

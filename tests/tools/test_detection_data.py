@@ -10,6 +10,7 @@ import pytest
 from tests.training.making import told, trained
 from tests.training.test_vision import tiny_yolos
 from tools.context import Context, ToolError, inside
+from tools.data.boxes import fault
 from tools.data.first import first_rows
 from tools.data.mapping import compiled
 from tools.data.source import open_source
@@ -165,6 +166,11 @@ def test_columns_of_boxes_and_a_folder_with_its_metadata_are_recognised_too(tmp_
     x, y, side, kind = square(0)
     made = compiled(verdict["mapping"])(lines[0])[0]
     assert made == {"image": "000.png", "objects": {"bbox": [[x, y, side, side]], "category": [kind]}}
+    with path.open("a") as file:
+        file.write(json.dumps(lines[0] | {"boxes": None}) + "\n")
+    broken = next(one for one in inspect_dataset(str(tmp_path))["problems"] if one["id"] == "broken")
+    assert [one["line"] for one in broken["where"]] == [61]
+    assert fault({"bbox": None, "category": None}, (WIDE, HIGH)) == "its boxes or their categories are no list"
     nested = [{"file_name": one["file_name"], "objects": {"bbox": one["boxes"], "categories": [3]}} for one in lines]
     for one, row in enumerate(nested):
         x, y, side, _ = square(one)

@@ -65,6 +65,8 @@ def outside(box: Box, size: tuple[float, float]) -> bool:
 def fault(objects: Row, size: Size) -> str | None:
     """What is wrong with the objects of a mapped row, whose boxes are [x, y, width, height] in pixels."""
     boxes, kinds = objects["bbox"], objects["category"]
+    if not isinstance(boxes, list) or not isinstance(kinds, list):
+        return "its boxes or their categories are no list"
     if len(boxes) != len(kinds):
         return f"{len(boxes)} boxes but {len(kinds)} categories"
     for number, (box, kind) in enumerate(zip(boxes, kinds, strict=True), 1):

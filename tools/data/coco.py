@@ -68,7 +68,8 @@ class Pictures:
         self.root, self.split = root_of(part.path.parent), part.split
         self.named: dict[str, list[Path]] = {}
         for path in image_files(self.root):
-            self.named.setdefault(path.name, []).append(path)
+            if not any(part.startswith(".") for part in path.relative_to(self.root).parts):
+                self.named.setdefault(path.name, []).append(path)
 
     def path_of(self, name: Any) -> Path:
         """The one that ends like the name; of several the one of this split."""

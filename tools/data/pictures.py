@@ -43,15 +43,17 @@ def size_of(image: Any, folder: Path) -> tuple[int, int]:
     try:
         with Image.open(found if isinstance(found, Path) else io.BytesIO(found)) as picture:
             width, height = picture.size
-            return (height, width) if picture.getexif().get(ORIENTATION, 1) > 4 else (width, height)
+            turned = picture.format != "PNG" and picture.getexif().get(ORIENTATION, 1) > 4  # a PNG would be read whole
+            return (height, width) if turned else (width, height)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         name = found.name if isinstance(found, Path) else "image"
         raise ValueError(f"the {name} cannot be opened as a picture ({type(error).__name__})") from None
 
 
 def root_of(folder: Path) -> Path:
-    """Below what pictures may lie: a folder of annotations stands beside those of pictures."""
-    return folder.parent if folder.name.lower() in ("annotations", "labels") else folder
+    """Below what pictures may lie: a folder of annotations stands beside those of pictures, but not in a whole home."""
+    beside = folder.name.lower() in ("annotations", "labels") and folder.parent not in (Path.home(), Path("/"))
+    return folder.parent if beside else folder
 
 
 def found_at(image: Any, folder: Path) -> bytes | Path:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def add(commands: Any) -> None:
     verb.add_argument("id", metavar="ID")
     verb.add_argument("--off", action="store_true", help="no longer")
 
-    verb = _verb(verbs, "delete", "remove sessions for good", delete)
+    verb = _verb(verbs, "delete", "remove sessions and the files they made, for good", delete)
     verb.add_argument("ids", metavar="ID", nargs="+")
     verb.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -174,8 +175,12 @@ def delete(store: "Store", args: argparse.Namespace) -> int:
     found = {session.id: session for session in map(store.session, args.ids)}
     if not args.yes:
         confirm([f"{session.id}  {session.title}" for session in found.values()])
+    home = settings_of(args).home
     for name in found:
-        if not store.delete(name):
+        gone = store.delete(name)
+        for kept in (home / "artifacts" / name, *home.glob(f"people/*/artifacts/{name}")):
+            shutil.rmtree(kept, ignore_errors=True)
+        if not gone:
             print(f"{name}: gone from the list; another process is reading, its text leaves the disk a little later.")
     return 0
 

@@ -75,7 +75,11 @@ def test_nothing_is_deleted_unless_somebody_says_yes(home: Path, session: str, c
     assert refused.returncode == 2 and "--yes" in refused.stderr
     with Store.open(home) as store:
         assert store.session(session)
+    picture = home / "artifacts" / session / "plot.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"png")
     assert cli("sessions", "delete", session, "--yes").returncode == 0
+    assert not picture.parent.exists()
     assert cli("sessions", "show", session).returncode == 2
     assert cli("sessions", "list").stdout == "There are no sessions here.\n"
 

@@ -18,7 +18,7 @@ from tools.context import ToolError, here
 from tools.declare import tool
 from tools.plan import SAMPLING, VISION, TrainingPlan, read_plan
 from tools.running import record
-from tools.signatures import checked_apart
+from tools.signatures import wrong_arguments
 
 SKILLS = Path(__file__).parent.parent / "skills"
 KITS = SKILLS / "llm-trainer" / "scripts"  # the shared pieces lie once
@@ -47,7 +47,7 @@ def write_training_script(plan: dict, run: str | None = None, reward: str | None
     if not RUN_NAME.fullmatch(name):
         raise ToolError(f"'{name}' is no name for a run. Use small letters, digits, '-', '_' and '.'.")
     text = render(checked, name)
-    if wrong := checked_apart(text):
+    if wrong := wrong_arguments(text, here().home / "cache" / "signatures.json"):
         raise ToolError("The script does not fit the installed libraries: " + " ".join(wrong))
     folder = here().home / "runs" / name
     if (folder / "result.json").exists():

@@ -191,11 +191,18 @@ def test_no_name_of_a_script_has_two_meanings(method: str, home: Path) -> None:
 
 
 def test_an_argument_that_the_library_does_not_take_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tools.signatures import checked_apart
+    from tools.signatures import asked_apart, wrong_arguments
 
+    asked: list[str] = []
+    monkeypatch.setattr("tools.signatures.asked_apart", lambda names: asked.extend(names) or asked_apart(names))
+    cache = home / "cache" / "signatures.json"
     text = program("sft").read_text().replace("max_length=MAX_LENGTH", "max_seq_length=MAX_LENGTH")
-    assert any("SFTConfig takes no 'max_seq_length'" in line for line in checked_apart(text))
-    assert checked_apart(program("sft").read_text()) == []
+    assert any("SFTConfig takes no 'max_seq_length'" in line for line in wrong_arguments(text, cache))
+    assert wrong_arguments(program("sft").read_text(), cache) == [] and asked == sorted(set(asked)) != []
+    monkeypatch.setattr("tools.signatures.versions", lambda: {"trl": "another"})
+    before = len(asked)
+    wrong_arguments(text, cache)
+    assert asked[before:] == asked[:before], "another version is asked anew"
 
 
 def test_what_cannot_be_written_is_said(home: Path) -> None:

@@ -71,6 +71,8 @@ def test_coco_beside_its_pictures_gets_a_verdict_and_a_mapping_that_runs(tmp_pat
     assert (found["method"], found["form"], found["rows"]) == ("object_detection", "image and boxes", 60)
     assert verdict["verdict"] == "needs mapping" and "[x, y, width, height] in pixels" in verdict["reason"]
     assert {one["id"] for one in found["problems"]} == {"no_validation"}
+    red = sum(square(number)[3] == 7 for number in range(60))
+    assert found["labels"] == {"red": red, "blue": 60 - red}
     assert found["prepare_first"] and f"prepare_dataset({path!r}, method='object_detection')" in found["next"]
     made = compiled(verdict["mapping"])(first_rows(open_source(path))[0])
     x, y, side, kind = square(0)

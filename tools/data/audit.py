@@ -40,14 +40,15 @@ def audit(path: str, method: str | None, tokenizer: str | None, max_length: int,
         places = problems.Places(source, tally.lines)
         found = problems.from_tally(tally, places)
         found += repeats(task, tally, places)
-    labels = sorted_labels(tally.labels) if task.label else Counter()
+    labels = sorted_labels(tally.labels)
     verdicts = [methods.judge(one, forms, rows) for one in PROGRAMS]
     if len(labels) > MOST_LABELS and chosen and (form := methods.form_for(chosen, forms)):
         verdicts = [methods.refused(chosen, too_many(path, form)) if one.method == chosen else one for one in verdicts]
     measured = lengths.measure(tally, tokens, max_length)
     schema = schema_of(tally)
     mixed = {name: list(facts["types"]) for name, facts in schema.items() if is_mixed(list(facts["types"]))}
-    found += problems.from_facts(tally.rows, source.splits, measured, labels, mixed, repeated_columns(source))
+    uneven = labels if task.label else Counter()  # of pictures with several objects none can be chosen by its label
+    found += problems.from_facts(tally.rows, source.splits, measured, uneven, mixed, repeated_columns(source))
     why = prepare_first(source, found, schema, forms)
     return {
         "path": path,

@@ -179,6 +179,8 @@ def rows(task: Task, part: Part, batch: Batch, to_rows: Callable[[Any], Any] | N
             made, turns, text = [row], 0, "\n".join(texts_in(row)) or repr(row)
         if task.label and to_rows:
             count_labels(tally, row.get(task.label))
+        for objects in (one["objects"] for one in made if task.pictures and "objects" in one):
+            count_labels(tally, objects["category"])
         tally.by_split[part.split] += 1
         try:
             raw = text.encode()

@@ -1,19 +1,26 @@
 """The agent's tools for kernels: what they refuse, what the jail is lent, and a sentence from start to report."""
 
 import json
+import os
 import re
+import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.models.errors import ModelError
+from agent.models.recipes import Recipes
 from agent.models.recipes.kernels import KERNEL
 from agent.sandbox.jail import SandboxJail
 from agent.settings import load_settings
 from tests.conftest import Cli
-from tools import kernels
+from tools import envelope, kernels
 from tools.context import Context, Detached, Ended, ToolError, inside
 from tools.kernel import place
 
@@ -37,6 +44,11 @@ class Ledger:
         self, folder: Path, command: Sequence[str], *, env: Mapping[str, str], reads: Sequence[Path]
     ) -> Detached:
         raise NotImplementedError
+
+
+def agent(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "agent", *words]
+    return subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=850, check=False)
 
 
 def test_without_a_sandbox_nothing_is_made(tmp_path: Path) -> None:
@@ -103,6 +115,62 @@ def test_a_sentence_names_op_card_and_model(task: str, op: str, target: str, mod
     assert found and (place.pattern_of(found["op"]), found["target"], found["model"]) == (op, target, model)
 
 
+@pytest.mark.parametrize(
+    ("failing", "verdict", "ends"),
+    [
+        ("new_kernel", None, "Failed: new_kernel. Mend it"),
+        ("build_kernel", "NOT READY", "Failed: build_kernel. Mend it"),
+        ("benchmark_kernel", "NOT READY", "Failed: benchmark_kernel. Mend it"),
+        ("", "NOT READY", "my-kernel is not ready"),  # by a state of an earlier day
+        ("", "UNPROVEN", None),
+        ("", "CHECKED WITHOUT A GPU", None),
+    ],
+)
+def test_a_failed_state_fails_the_run_and_one_that_did_not_run_here_does_not(
+    failing: str, verdict: str | None, ends: str | None
+) -> None:
+    def state(name: str) -> Any:
+        note = f"warning: w\nFailed: {name}. Mend it and try again." if name == failing else "Next: ..."
+        more = {"kernel": "my-kernel", "passed": name != failing, "states": {}}
+        return lambda *given, **named: envelope.table(name, ["", "", "", "", ""], [], note, **more)
+
+    shown: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
+    names: dict[str, Any] = {name: state(name) for name in kernels.__dict__ if name.endswith("_kernel")}
+    names |= {"kernel_report": lambda kernel: envelope.report("# r", verdict=verdict)}
+    names |= {"show": shown.append, "final_answer": answers.append}
+    messages = [{"role": "user", "content": "Task:\nBuild a softmax kernel for A100 and benchmark it"}]
+
+    def until_the_end() -> None:
+        while not answers:
+            code = Recipes().generate(messages).text.partition("<code>")[2].partition("</code>")[0]
+            with redirect_stdout(StringIO()) as said:
+                try:
+                    exec(code, names)
+                except Exception:
+                    print(traceback.format_exc())
+            messages.append({"role": "user", "content": f"Output:\n{said.getvalue()}"})
+
+    if ends is None:
+        until_the_end()
+        assert answers[0]["verdict"] == verdict
+        return
+    with pytest.raises(ModelError, match=ends):
+        until_the_end()
+    assert len(shown) == 1 and shown[0].get("verdict") == verdict
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_sentence_about_a_kernel_that_does_not_compile_ends_as_failed(home: Path) -> None:
+    sources = home / "kernels" / "softmax" / "sources"
+    sources.mkdir(parents=True)
+    (sources / "arguments.h").write_text("#error not yet\n")
+    done = agent("run", "Build a softmax kernel for H100.", "--model", "recipes", "--yes")
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-1000:]
+    assert "NOT READY" in done.stdout and "Failed: compile" in done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_generated_code_reaches_nothing_outside_the_sandbox(home: Path) -> None:
@@ -122,14 +190,8 @@ def test_generated_code_reaches_nothing_outside_the_sandbox(home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_sentence_becomes_a_checked_kernel_with_its_report(cli: Cli, home: Path) -> None:
-    import os
-    import subprocess
-
     task = "Build a vectorized RMSNorm kernel for H100 targeting Qwen3-8B."
-    done = subprocess.run(
-        [sys.executable, "-m", "agent", "run", task, "--model", "recipes", "--yes"],
-        env=dict(os.environ), capture_output=True, text=True, timeout=850, check=False,
-    )  # fmt: skip
+    done = agent("run", task, "--model", "recipes", "--yes")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "CHECKED WITHOUT A GPU" in done.stdout and "145 modules" in done.stdout
     folder = home / "kernels" / "qwen3-8b-rms-norm"

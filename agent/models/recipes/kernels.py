@@ -1,6 +1,7 @@
 """Build a kernel: specify, scaffold, compile, check, load, report; timing where the sentence asks for it.
 
-Only the worked ops: for any other a language model must write the sources.
+A state that fails ends the run as failed, with the report; one that could not run here does not. Only the worked ops:
+for any other a language model must write the sources.
 """
 
 import re
@@ -25,16 +26,24 @@ made = new_kernel({op!r}, target={target!r}, model={model!r})
 kernel = made["kernel"]
 print(f"{{kernel}}: {{made['states']}}")
 if not made["passed"]:
-    final_answer(made)
+    show(made)
+    raise RuntimeError(made["note"].splitlines()[-1])
 """
 NEXT = """
 done = {call}(kernel)
 for mark, state, what, known, figures in done["rows"]:
     print(f"{{mark:<8}} {{what}} ({{known}}) {{figures}}"[:160])
 if not done["passed"]:
-    final_answer(kernel_report(kernel))
+    show(kernel_report(kernel))
+    raise RuntimeError(done["note"].splitlines()[-1])
 """
-REPORT = "final_answer(kernel_report(kernel))"
+REPORT = """
+report = kernel_report(kernel)
+if report["verdict"] == "NOT READY":
+    show(report)
+    raise RuntimeError(f"{kernel} is not ready")
+final_answer(report)
+"""
 
 
 def new(found: re.Match[str], turn: Turn) -> str:

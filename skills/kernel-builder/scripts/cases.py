@@ -27,6 +27,7 @@ class Case:
     misaligned: int = 0
     may_refuse: bool = False
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    belongs: torch.Tensor | None = None  # the result, where the oracle's author gives it
 
     @property
     def elements(self) -> int:
@@ -123,6 +124,9 @@ def variants(truth: ModuleType, sizes: list[dict], dtype: torch.dtype, draw: tor
             flat[int(torch.randint(flat.numel(), (1,), generator=draw))] = float(value)
             case.regular = False
             yield case
+    for tag, arguments, belongs in getattr(truth, "special", lambda **_: [])(**truth.make(middle, dtype, draw, 1.0)):
+        name = f"{tag} {str(dtype).removeprefix('torch.')}"
+        yield Case(name, dtype, arguments, regular=False, outputs=truth.empty(**arguments), belongs=belongs)
     case = made(truth, middle, dtype, draw, tag="zeros")
     for value in case.arguments.values():
         if floating(value):

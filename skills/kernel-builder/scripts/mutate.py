@@ -69,7 +69,12 @@ def automatic(source: Path) -> Iterator[Mutant]:
     for file, text, spans in texts:
         for name, pattern, instead in RULES:
             for match in re.finditer(pattern, text):
-                if not any(begin <= match.start() < end for begin, end in spans) or host(text, match.start()):
+                inside = next((span for span in spans if span[0] <= match.start() < span[1]), None)
+                if (
+                    inside is None
+                    or host(text, match.start())
+                    or (file != source.name and idle(text, inside, match, main))
+                ):
                     continue
                 line = text.count("\n", 0, match.start()) + 1
                 changed = text[: match.start()] + match.expand(instead) + text[match.end() :]
@@ -87,6 +92,21 @@ def used(common: str, main: str) -> list[tuple[int, int]]:
         if not more:
             return [spans[name] for name in wanted - {"to_float", "from_float", "load", "store"}]
         wanted |= more
+
+
+def idle(common: str, span: tuple[int, int], match: re.Match[str], main: str) -> bool:
+    """A barrier before its function has touched shared memory orders it after its own last call only. Where the kernel
+    calls the function once, and not in a loop, nothing changes without it."""
+    before = re.sub(r"__shared__[^;]*;", "", common[span[0] : match.start()])
+    if "__syncthreads" not in match[0] or "shared" in before:
+        return False
+    name = re.search(r"(\w+)\([^;{]*\{", common[span[0] : span[1]])
+    calls = list(re.finditer(rf"\b{name[1]}\s*[<(]", main)) if name else []
+    if len(calls) != 1:
+        return False
+    head = main[: calls[0].start()]
+    statement = re.split(r"[{}]|;\n", head)[-1]
+    return head.count("{") - head.count("}") == 1 and not re.search(r"\b(for|while)\b", statement)
 
 
 def host(text: str, at: int) -> bool:

@@ -1,6 +1,6 @@
 """The truth about cross-entropy of each row: log(sum(exp(logits))) - logits[label], in float32 whatever the logits are.
 
-Rows whose label is `ignore` give 0. No mean is taken: that is the caller's.
+Rows whose label is `ignore` give 0, and NaN where it is no column. No mean is taken: that is the caller's.
 """
 
 import torch
@@ -34,6 +34,15 @@ def functional(logits, labels, ignore):
 def oracle(logits, labels, ignore):
     """Logits come as float64."""
     return F.cross_entropy(logits, labels, reduction="none", ignore_index=ignore)
+
+
+def special(logits, labels, ignore):
+    """Calls beyond the general ones, with what belongs in their result: torch itself refuses such a label."""
+    none = torch.full(labels.shape, torch.nan)
+    return [
+        (f"a label {what}", {"logits": logits, "labels": torch.full_like(labels, label), "ignore": ignore}, none)
+        for what, label in [("one too large", logits.shape[-1]), ("below 0", -1), ("far outside", 1 << 40)]
+    ]
 
 
 def magnitude(logits, labels, ignore):

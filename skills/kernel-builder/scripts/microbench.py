@@ -11,6 +11,7 @@ late or faster than memory allows is refused and fails the state. Being slow doe
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,46 +58,40 @@ class Microbench:
         dtype = getattr(torch, self.project.spec["dtype"])
         told = {"kind": "package", "project": str(self.project.folder), "variant": str(variant), "device": device}
         oracle = {"kind": "baseline", "oracle": self.truth.__file__, "device": device}
-        with self.start(told) as kernel, self.start(oracle) as torch_alone:
+        with ExitStack() as held:
+            kernel, alone = (held.enter_context(self.start(one)) for one in (told, oracle))
+            ways = {"kernel": (kernel, "raw"), "function": (kernel, "function")}
+            ways |= {which: (alone, which) for which in ("eager", "compiled", "copy")}
+            if getattr(self.truth, "functional", None):
+                ways["functional"] = (alone, "functional")
+            if self.hub:
+                ways["hub"] = (held.enter_context(self.published(device)), "function")
             for row in self.project.spec["sizes"]:
                 size = fitting(row["size"], self.truth, dtype)
                 name = f"{device.upper()} {row['phase']} {' '.join(f'{k}={v}' for k, v in size.items())}"
                 if size != row["size"]:
                     self.record.find("note", f"{name}: fewer rows than the model's, to fit into memory")
-                self.one(
-                    name,
-                    label,
-                    row | {"size": size, "bound_us": row["bound_us"] if size == row["size"] else None},
-                    dtype,
-                    kernel,
-                    torch_alone,
-                    device,
-                )
+                bound = row["bound_us"] if size == row["size"] else None
+                self.one(name, label, row | {"size": size, "bound_us": bound}, dtype, ways, device)
+
+    def published(self, device: str) -> Candidate:
+        repo, _, function = self.hub.partition(":")
+        try:
+            return self.start({"kind": "hub", "repo": repo, "function": function or self.project.op, "device": device})
+        except Died as why:
+            raise Mistake(
+                f"The published kernel {self.hub} cannot be called: {why}. It must lie in the Hub's cache here, or be "
+                "named in LOCAL_KERNELS, and have that function."
+            ) from None
 
     def one(
-        self, name: str, label: str, row: dict, dtype: torch.dtype, kernel: Candidate, alone: Candidate, device: str
+        self, name: str, label: str, row: dict, dtype: torch.dtype, ways: dict[str, tuple[Candidate, str]], device: str
     ) -> None:
-        bench = Bench(
-            self.truth, self.project.schema, self.arena, row["size"], dtype, int.from_bytes(os.urandom(6), "little")
-        )
-        runners = [Runner("kernel", kernel, "raw"), Runner("function", kernel, "function")]
-        runners += [Runner(which, alone, which) for which in ("eager", "compiled", "copy")]
-        if getattr(self.truth, "functional", None):
-            runners.append(Runner("functional", alone, "functional"))
+        seed = int.from_bytes(os.urandom(6), "little")
+        bench = Bench(self.truth, self.project.schema, self.arena, row["size"], dtype, seed)
+        runners = [Runner(key, *way) for key, way in ways.items()]
         try:
-            if self.hub:
-                repo, _, function = self.hub.partition(":")
-                with self.start(
-                    {"kind": "hub", "repo": repo, "function": function or self.project.op, "device": device}
-                ) as hub:
-                    found = measure(
-                        bench,
-                        [*runners, Runner("hub", hub, "function")],
-                        self.rounds,
-                        bool(self.cudart) or device == "cuda",
-                    )
-            else:
-                found = measure(bench, runners, self.rounds, bool(self.cudart) or device == "cuda")
+            found = measure(bench, runners, self.rounds, bool(self.cudart) or device == "cuda")
             self.too_fast(found, row, device)
         except (Refused, Died) as why:
             self.record.part(name, "fail", label, str(why))

@@ -25,7 +25,7 @@ BEGIN = """\
 to begin with:
   python -m agent doctor          what works here, and what to do about the rest
   python -m agent ui              the page in the browser
-  python -m agent run "which learning rate was best in runs.csv?"
+  python -m agent run "describe examples/training-runs.csv"
 """
 
 

@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
@@ -15,6 +16,7 @@ from agent.models.profile import Profile
 from agent.models.recommend import Memory, load_table, memory_here, suggest
 from agent.models.resolve import Choice, resolve
 
+ROOT = Path(__file__).parents[2]
 KEY = "planted-key-7f3a91c2"
 KINDS = ["vllm", "sglang", "llamacpp", "ollama", "lmstudio", "openai"]
 
@@ -239,3 +241,10 @@ def test_the_largest_row_that_fits_is_suggested_and_an_old_table_says_so():
 def test_the_memory_of_this_machine_is_read():
     here = memory_here()
     assert 0.1 < here.ram < 100_000 and here.gpu >= 0
+
+
+def test_the_page_about_models_holds_the_rows_of_the_table() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    for row, line in zip(load_table()["row"], rows, strict=True):
+        assert f"`{row['start']}` |" in line and line.startswith(f"| {row['gib'] or 'none'}")

@@ -127,7 +127,10 @@ def start(folder: Path, **envs: str) -> subprocess.Popen[str]:
 
 def trained(folder: Path, expected: int = 0, **envs: str) -> str:
     process = start(folder, **envs)
-    output, _ = process.communicate(timeout=400)
+    try:
+        output, _ = process.communicate(timeout=400)
+    finally:
+        process.kill()  # where the time ran out it would train on
     assert process.returncode == expected, output[-6000:]
     return output
 

@@ -59,7 +59,9 @@ def write_model(folder: Path) -> None:
     import torch
     import trl
     from transformers import GenerationConfig, Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     torch.manual_seed(SEED)
     texts = [turn["content"] for row in rows() for turn in row["messages"]]
     tokenizer = Qwen2Tokenizer().train_new_from_iterator(texts, 900, show_progress=False)

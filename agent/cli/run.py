@@ -4,6 +4,7 @@ Exit codes: 0 succeeded, 1 failed, 2 the person's mistake, 3 a limit, 4 an appro
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,14 +67,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def tell_where(screen: "Screen", settings: "Settings") -> None:
-    """Where everything lies, and how to go on."""
+    """Where everything lies, and how to go on. The verdict once more: the report that holds it has scrolled away."""
     from agent.cli.view.base import artifact_line
+    from agent.cli.view.clean import one_line
 
     session = screen.session.id
+    runs: dict[str, str] = {}
+    answer: dict[str, Any] = {}
     print()
     for event in screen.store.all(session):
         if event.type == "artifact":
             print(f"file     {artifact_line(event.data, settings.home)}")
+        elif event.type == "job" and event.data.get("run"):
+            runs[event.data["run"]] = event.data["state"]
+        elif event.type == "answer":
+            answer = event.data.get("envelope") or {}
+    for run, state in runs.items():
+        print(f"run      {one_line(run)}, {one_line(state)}: python -m agent runs show {one_line(run)}")
+    if found := re.search(r"^VERDICT: (.+)$", str(answer.get("markdown", "")), re.MULTILINE):
+        print(f"verdict  {one_line(found[1].replace('*', ''))}")
+    if answer.get("type") == "report" and answer.get("path"):
+        print(f"report   {one_line(answer['path'])}")
     print(f"session  {session} (in {settings.home / 'sessions.db'})")
     print(f'resume   python -m agent run --session {session} "…"   or   python -m agent chat --session {session}')
     print(f"export   python -m agent sessions export {session}")

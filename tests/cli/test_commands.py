@@ -10,9 +10,11 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from agent.cli.run import tell_where
 from agent.store import Store
 from tests.cli.conftest import PROGRAM
 from tests.cli.recorded import TURN, recorded
@@ -312,3 +314,20 @@ def test_a_word_too_many_is_told_with_the_name_of_its_command(home: Path, cli: C
     done = cli("sessions", "resume", "one", "two")
     told = "error: unrecognized arguments: two. `python -m agent sessions resume --help` tells what there is.\n"
     assert (done.returncode, done.stderr) == (2, told)
+
+
+def test_the_end_of_a_run_tells_the_verdict_and_where_run_and_report_lie(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = {"type": "report", "markdown": "# sft\n\nVERDICT: **WIN** (judged by loss)\n", "path": "/w/report.md"}
+    job = {"id": "tiny-1", "run": "tiny-1", "state": "succeeded", "detail": "", "progress": 1.0}
+    events = [("job", {**job, "state": "running"}), ("job", job), ("answer", {"envelope": report})]
+    with recorded(home, events) as (store, session):
+        screen = SimpleNamespace(store=store, session=SimpleNamespace(id=session))
+        tell_where(screen, SimpleNamespace(home=home))  # type: ignore[arg-type]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == [
+        "run      tiny-1, succeeded: python -m agent runs show tiny-1",
+        "verdict  WIN (judged by loss)",
+        "report   /w/report.md",
+    ]

@@ -149,8 +149,11 @@ def is_free(path: Path) -> bool:
 
 def retire(server: Address, wanted: dict[str, Any]) -> None:
     """Ask an idle server of ours to leave."""
-    other = [name for name in wanted if server.terms.get(name) != wanted[name]]
-    told = ", ".join(f"{name} {server.terms.get(name)} instead of {wanted[name]}" for name in other)
+    told = ", ".join(
+        "an older or newer program" if name == "code" else f"{name} {server.terms.get(name)} instead of {wanted[name]}"
+        for name in wanted
+        if server.terms.get(name) != wanted[name]
+    )
     if server.by_hand:
         raise UserError(f"The sandbox server that was started by hand has other settings: {told}. Stop it or use them.")
     try:

@@ -155,3 +155,9 @@ def test_a_server_that_dies_as_it_starts_tells_its_last_words(
 def test_a_home_that_cannot_be_written_is_told() -> None:
     with pytest.raises(UserError, match=r"^/proc/nowhere/sandbox cannot be written: .*MODELSMITH_HOME"):
         daemon.ensure(Settings(home=Path("/proc/nowhere")))
+
+
+def test_a_server_of_another_version_is_named_in_words() -> None:
+    server = daemon.Address("http://127.0.0.1:9", "key", terms={"code": "a1"}, by_hand=True)
+    with pytest.raises(UserError, match="other settings: an older or newer program"):
+        daemon.retire(server, {"code": "b2"})

@@ -22,7 +22,7 @@ from agent.settings import load_settings
 from tests.conftest import Cli
 from tools import envelope, kernels
 from tools.context import Context, Detached, Ended, ToolError, inside
-from tools.kernel import place
+from tools.kernel import place, states
 
 
 class Ledger:
@@ -169,6 +169,18 @@ def test_a_sentence_about_a_kernel_that_does_not_compile_ends_as_failed(home: Pa
     done = agent("run", "Build a softmax kernel for H100.", "--model", "recipes", "--yes")
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-1000:]
     assert "NOT READY" in done.stdout and "Failed: compile" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_verify_finds_out_all_that_this_machine_can(home: Path, model: Path) -> None:
+    made = agent("kernels", "new", "rms_norm", "--target", "CPU", "--model", str(model), "--name", "own")
+    assert made.returncode == 0, made.stdout + made.stderr
+    done = agent("kernels", "verify", "own")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    found = {state: place.evidence(home / "kernels" / "own", state) for state in states.SECONDS if state != "publish"}
+    assert {name: one and one["status"] for name, one in found.items()} == dict.fromkeys(found, "pass")
+    assert "kernel + compiled us" in done.stdout and "CHECKED WITHOUT A GPU" in done.stdout
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from e2b_code_interpreter import Sandbox
 
 from agent.sandbox.embedded import landlock
 
+from .leftovers import until_none
 from .serving import ROOT, as_ordinary_user, serving
 
 
@@ -71,3 +72,25 @@ def test_landlock_takes_over_for_root(home: Path, no_bwrap: dict[str, str]) -> N
         assert sandbox.run_code("open('/etc/shadow').read()").error
         reached = sandbox.run_code("import socket; socket.create_connection(('127.0.0.1', 1), 1)")
         assert reached.error and "Address family" in reached.error.value
+
+
+HOG = """
+import os, time
+for _ in range(4):  # together over the cap of 300 MB, each by itself well below it
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            kept = b"x" * (100 << 20)
+            time.sleep(60)
+        os._exit(0)
+"""
+
+
+@pytest.mark.skipif(landlock.usable() is not None, reason=f"no Landlock here: {landlock.usable()}")
+def test_behind_landlock_a_program_that_left_its_parents_still_counts(home: Path, no_bwrap: dict[str, str]) -> None:
+    weak = ("-m", "tests.sandbox.escape.weakened", "cgroup")
+    with serving(home, opened=True, program=weak, MODELSMITH_SANDBOX_MEMORY_MB="300", **no_bwrap) as served:
+        sandbox = Sandbox.create(**served.options)
+        sandbox.commands.run(f"python3 -c '{HOG}'")
+        until_none(lambda: [sandbox.sandbox_id] if sandbox.is_running() else [], 20)
+        assert "memory at" in served.log()

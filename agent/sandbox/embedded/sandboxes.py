@@ -5,6 +5,7 @@ does. A sandbox whose jail ends by itself is dead at once and answers as one tha
 """
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -230,12 +231,12 @@ class Sandboxes:
         started = await self.kind.start(plan, self.sockets / record.id, guest_config, sandbox.folder / "guest.log")
         sandbox.jail = started
         sandbox.metrics = Metrics(started)
-        self.watch_over.add_tree(
-            started.cage,
-            started.process.pid,
-            None if plan.image.exists() else plan.home,
-            lambda kind, used, cap: self.breached(sandbox, kind, used, cap),
-        )
+        home = None if plan.image.exists() else plan.home
+        tell = functools.partial(self.breached, sandbox)
+        if record.uid is None:
+            self.watch_over.add_tree(started.cage, started.process.pid, home, tell)
+        else:  # without a pid namespace a program that daemonises leaves the tree
+            self.watch_over.add_user(started.cage, record.uid, home, tell)
         self.later(self.watch(sandbox, started))
         try:
             await asyncio.wait_for(self.ready(sandbox), 30)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from e2b_code_interpreter import Sandbox
 
-from agent.sandbox.embedded import landlock
+from agent.sandbox.embedded import landlock, users
 
 from .leftovers import until_none
 from .serving import ROOT, as_ordinary_user, serving
@@ -91,6 +91,36 @@ def test_behind_landlock_a_program_that_left_its_parents_still_counts(home: Path
     weak = ("-m", "tests.sandbox.escape.weakened", "cgroup")
     with serving(home, opened=True, program=weak, MODELSMITH_SANDBOX_MEMORY_MB="300", **no_bwrap) as served:
         sandbox = Sandbox.create(**served.options)
-        sandbox.commands.run(f"python3 -c '{HOG}'")
+        sandbox.commands.run(f"python3 -c '{HOG}'", background=True)
         until_none(lambda: [sandbox.sandbox_id] if sandbox.is_running() else [], 20)
         assert "memory at" in served.log()
+
+
+@pytest.mark.skipif(landlock.usable() is not None, reason=f"no Landlock here: {landlock.usable()}")
+def test_two_servers_never_give_one_user_to_two_sandboxes(home: Path, no_bwrap: dict[str, str]) -> None:
+    own = {"MODELSMITH_SANDBOX_POOL": "0", **no_bwrap}
+    with serving(home / "a", opened=True, **own) as one, serving(home / "b", opened=True, **own) as two:
+        first, second = Sandbox.create(**one.options), Sandbox.create(**two.options)
+        uids = {int(each.run_code("import os; os.getuid()").text or 0) for each in (first, second)}
+        assert len(uids) == 2
+        first.kill()  # which ends all that its user runs
+        assert second.run_code("6 * 7").text == "42"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives users")
+def test_a_user_is_held_by_one_server_until_it_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "LOCKS", tmp_path / "locks")
+    one, two = users.Users(64000, tmp_path), users.Users(64000, tmp_path)  # the same place to begin
+    taken = one.take()
+    assert two.take() == 64000 + (taken - 64000 + 1) % users.MOST and not two.hold(taken)
+    one.free(taken)
+    assert two.hold(taken)
+
+
+def test_without_a_place_for_locks_a_server_keeps_its_own_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(users, "LOCKS", tmp_path / "file" / "locks")
+    held = users.Users(64000, tmp_path)
+    assert held.take() != held.take()

@@ -29,6 +29,7 @@ from .jail import Jail, Plan
 from .lending import MARK, Lending
 from .metrics import Metrics
 from .rules import Rules
+from .users import Users
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Sandboxes:
         self.tasks: set[asyncio.Task] = set()
         self.watch_over = Watch()
         self.made: dict[str, str] = {}  # idempotency key -> sandbox id
-        self.uids: set[int] = set()
+        self.users = Users(config.first_uid, config.root)
         self.last_used = time.monotonic()
         self.closing = False
 
@@ -130,7 +131,8 @@ class Sandboxes:
                 record = None
             if record and record.state == "paused":
                 self.all[record.id] = Sandbox(record, folder, self.new_egress(record))
-                self.uids.add(record.uid or 0)
+                if record.uid is not None:
+                    self.users.hold(record.uid)
             else:
                 discard(folder)
 
@@ -152,11 +154,7 @@ class Sandboxes:
             self.warm.append(sandbox)
 
     def free_uid(self) -> int | None:
-        if os.geteuid() != 0:
-            return None
-        uid = next(n for n in range(self.config.first_uid, self.config.first_uid + 4096) if n not in self.uids)
-        self.uids.add(uid)
-        return uid
+        return self.users.take() if os.geteuid() == 0 else None
 
     # -- creating ----------------------------------------------------------------------------------------------------
 
@@ -332,6 +330,9 @@ class Sandboxes:
         await self.stop_jail(sandbox)
 
     async def resume(self, sandbox: Sandbox) -> None:
+        uid = sandbox.record.uid
+        if uid is not None and uid not in self.users.held and not self.users.hold(uid):
+            raise HttpError(503, f"Another sandbox server of this machine uses the user {uid} of this sandbox now")
         sandbox.record.state = "running"
         await self.start_jail(sandbox)
         if sandbox.record.envs:
@@ -382,7 +383,8 @@ class Sandboxes:
         self.last_used = time.monotonic()
         await self.stop_jail(sandbox)
         await asyncio.to_thread(discard, sandbox.folder)
-        self.uids.discard(sandbox.record.uid or 0)
+        if sandbox.record.uid is not None:
+            self.users.free(sandbox.record.uid)
 
     async def close(self) -> None:
         """End every jail. Paused sandboxes stay on disk."""

@@ -60,8 +60,8 @@ time.sleep(60)
         ((40, "after"), {"memory_mb": 100}, "memory"),
         ((40, "after"), {"memory_mb": 300}, None),
         ((60, "before"), {"memory_mb": 150}, None),  # one block that four processes share after the fork
-        ((1, "after"), {"pids": 3}, "processes"),
-        ((1, "after"), {"pids": 4}, None),
+        ((1, "after"), {"pids": 2}, "processes"),
+        ((1, "after"), {"pids": 3}, None),
     ],
 )
 def test_the_watch_sees_a_tree_of_processes_over_its_cap(arguments, limits, kind):

@@ -24,6 +24,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 POLL = 0.1
 DISK_POLL = 1.0
 TEMPORARY = ("tmp", "dev/shm", "run")  # of a jail; bubblewrap can give a tmpfs a size but no number of files
+OUTSIDE = 1  # bubblewrap's own process, which the jail's rlimit does not count: at the cap is not over it
 THRIFT = 20  # the pause is at least this many times as long as the look
 MAX_DEPTH = 200  # of folders: each level keeps one descriptor open
 log = logging.getLogger(__name__)
@@ -129,7 +130,8 @@ class Watch:
 def _check_processes(entry: Watched, processes: dict[int, Process]) -> None:
     pids, limits = entry.pids(processes), entry.cage.limits
     if "pids" not in entry.cage.holds:
-        entry.check("processes", sum(processes[pid].threads for pid in pids), limits.pids)
+        inside = sum(processes[pid].threads for pid in pids) - OUTSIDE
+        entry.check("processes", inside, limits.pids)
     if "memory" not in entry.cage.holds:
         cap = limits.memory_mb * MB
         used = sum(processes[pid].rss for pid in pids)

@@ -26,18 +26,20 @@ try:
             os._exit(0)
         pids.append(pid)
 finally:
+    time.sleep(0.5)  # at the cap for longer than it takes to look
     for pid in pids:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
 """
 THREADS = """
-import threading
+import threading, time
 stop = threading.Event()
 threading.stack_size(65536)
 try:
     for _ in range(400):
         threading.Thread(target=stop.wait).start()
 finally:
+    time.sleep(0.5)
     stop.set()
 """
 CROWD = """

@@ -43,10 +43,11 @@ def sandboxed(served: Served, home: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def terminal(sandboxed: Path) -> Iterator[Spawn]:
     """`terminal("run", …)`: the command line on a terminal of its own."""
     started: list[pexpect.spawn] = []
+    own = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # it has its size
 
     def spawn(*args: str) -> pexpect.spawn:
         child = pexpect.spawn(
-            sys.executable, ["-c", PROGRAM, *args], cwd=str(ROOT), env=dict(os.environ), encoding="utf-8",
+            sys.executable, ["-c", PROGRAM, *args], cwd=str(ROOT), env=own, encoding="utf-8",
             timeout=40, dimensions=(40, 110),
         )  # fmt: skip
         started.append(child)

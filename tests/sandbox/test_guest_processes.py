@@ -22,6 +22,7 @@ from e2b.sandbox_sync.commands.command import Commands
 from e2b.sandbox_sync.commands.pty import Pty
 
 from agent.sandbox.embedded.guest.tree import members
+from tests.sandbox.leftovers import until_none
 from tests.sandbox.process_server import Server, bash, open_stream, read_until, unary
 
 
@@ -376,4 +377,4 @@ def test_close_kills_everything(server: Server, commands: Commands) -> None:
     commands.run("(sleep 62 &) ; sleep 0.05")  # a leftover that holds the pipe of a command that has ended
     asyncio.run_coroutine_threadsafe(server.service.close(), server.loop).result(10)
     assert not members(handle.pid) and not server.service.running and not server.service.open
-    assert [p for p in os.listdir("/proc") if p.isdigit() and is_ours(p, server.home)] == []
+    until_none(lambda: [p for p in os.listdir("/proc") if p.isdigit() and is_ours(p, server.home)])

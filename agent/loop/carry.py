@@ -85,7 +85,10 @@ def readable(path: str) -> Path:
         rooms.append(folder)
     room = next((room for room in rooms if found.is_relative_to(room)), None)
     if room is None or room == Path("/") or not visible(found.relative_to(room)):
-        raise ToolError(f"{path} may not be fetched: only what tools wrote and what is in {folder}, nothing hidden.")
+        raise ToolError(
+            f"{path} may not be fetched: only what lies in {folder}, not hidden, or is a run, kernel or artifact. "
+            "Let a tool write below that folder."
+        )
     if not found.exists():
         raise ToolError(f"There is no {found} on the person's machine.")
     return found

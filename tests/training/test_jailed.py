@@ -43,7 +43,7 @@ def here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contex
 
 
 def edited(home: Path, run: str, **hyper: object) -> Path:
-    data = write_rows(home / "rows.jsonl", rows_for("sft"))
+    data = write_rows(home / "data" / "rows.jsonl", rows_for("sft"))
     folder = written(home, plan_for("sft", data, hyper=hyper), run)
     outside = home / "outside.txt"
     outside.write_text("not for its eyes")
@@ -113,7 +113,7 @@ TESTED = """def to_rows(row):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_reward_that_runs_what_the_model_writes_trains_in_a_sandbox(here: Context) -> None:
-    data = write_rows(here.home / "code.jsonl", rows_for("grpo"))
+    data = write_rows(here.home / "data" / "code.jsonl", rows_for("grpo"))
     plan = plan_for("grpo", data, dataset={"id": str(data), "mapping": TESTED}, hyper={"max_steps": 2})
     with inside(here):
         folder = Path(write_training_script(plan, "coded", reward="code+format")["folder"])

@@ -10,6 +10,7 @@ of the script; exit code 0 when nothing speaks against the run. It sees no GPU f
 
 import argparse
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -163,7 +164,7 @@ def rehearse(script, plan):
     """Run train.py as it is, in its small mode, writing into a folder of its own; paths count from where we stand."""
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as place:
         known = {"MODELSMITH_PREFLIGHT": "1", "RUN_FOLDER": place, "HF_DATASETS_CACHE": f"{place}/cache"}
-        log = Path(place) / "log.txt"
+        log, outcome = Path(place) / "log.txt", Path(place) / "result.json"
         with open(log, "w", encoding="utf-8") as file:
             process = subprocess.Popen(
                 [sys.executable, str(script)],
@@ -173,19 +174,21 @@ def rehearse(script, plan):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            try:
-                code = process.wait(SECONDS)
-            except subprocess.TimeoutExpired:
+            code, until = None, time.time() + SECONDS
+            while code is None and time.time() < until and not too_long(read_json(outcome), plan):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = process.wait(1)
+            if code is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                code = None
-        result = read_json(Path(place) / "result.json")
+        result = read_json(outcome)
         tail = log.read_text(encoding="utf-8", errors="replace")[-20_000:]
     facts = result.get("facts", {})
     if code == 0 and result.get("status") == "succeeded":
         return successes(result, facts, plan), facts | {"peak_memory_mb": result.get("peak_memory_mb")}
     if code is None:
-        return [finding("time", False, f"Two small steps took more than {SECONDS} s.", "Look at to_rows().")], facts
+        slow = finding("time", False, f"Two small steps took more than {SECONDS} s.", "Look at to_rows().")
+        return too_long(result, plan) or [slow], facts
     return [failure(code, result.get("error"), tail)], facts
 
 
@@ -225,6 +228,11 @@ def successes(result, facts, plan):
         else:
             found.append(finding(check, True, f"It was {what}."))
     return found + lengths(facts, plan) + memory(result, facts, plan)
+
+
+def too_long(result, plan):
+    """What is wrong with the rows' lengths: that shows before the first step, which may then take for ever."""
+    return [one for one in lengths(result.get("facts", {}), plan) if not one["ok"]]
 
 
 def lengths(facts, plan):

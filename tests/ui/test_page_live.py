@@ -186,3 +186,13 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+def test_half_a_line_stands_until_its_other_half_comes(serve: Serve, visit: Visit) -> None:
+    halves = (
+        "import sys, time\nsys.stdout.write('one\\ntwo')\nsys.stdout.flush()\ntime.sleep(0.5)\nprint(' and a half')"
+    )
+    page = visit(serve([code(f"{halves}\nfinal_answer('done')")]).url)
+    send(page, "print")
+    ended(page)
+    assert printed(page) == "one\ntwo and a half"

@@ -134,7 +134,6 @@ export class Output {
 
   /** Whole lines go to the head while there is room, then to the tail, whose beginning gives way. */
   finish(text, stream) {
-    this.open = { text: "", stream };
     text = overwritten(text);
     const room = Math.max(0, HEAD - this.headSize);
     if (room) {

@@ -10,6 +10,7 @@ import pytest
 from e2b_code_interpreter import Sandbox
 
 from agent.sandbox.embedded import landlock, users
+from agent.sandbox.embedded.config import Config
 
 from .leftovers import until_none
 from .serving import ROOT, as_ordinary_user, serving
@@ -115,6 +116,7 @@ def test_a_user_is_held_by_one_server_until_it_lets_go(tmp_path: Path, monkeypat
     assert two.take() == 64000 + (taken - 64000 + 1) % users.MOST and not two.hold(taken)
     one.free(taken)
     assert two.hold(taken)
+    assert users.Users(Config(tmp_path).first_uid, tmp_path).first + users.MOST <= 65534
 
 
 def test_without_a_place_for_locks_a_server_keeps_its_own_apart(

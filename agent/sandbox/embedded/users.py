@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 LOCKS = Path("/run/modelsmith-users")
-MOST = 4096
+MOST = 1500  # from 64000 on that ends before 65534, which is nobody
 log = logging.getLogger(__name__)
 
 
